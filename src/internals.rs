@@ -236,7 +236,7 @@ pub mod replay {
     pub mod messages {
         pub use crate::replay::messages::{
             BackendId, BackendInfo, BackendMessage, Batch, CheckpointerMessage,
-            CheckpointerSettings, Component, ControlMessage, FinishedLog, ReaderMessage,
+            CheckpointerSettings, Component, ControlMessage, Fed, FinishedLog, ReaderMessage,
             ReaderSettings, ReconcilerMessage, ResumePlan, Settled, WorkerMessage,
         };
     }

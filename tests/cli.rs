@@ -91,90 +91,65 @@ fn help_teaches_and_wrong_arguments_exit_with_2() {
     check(home.path(), &["-d", "-q"], 2, "", "cannot be used with");
 }
 
+/// An operator's commands, wrongly used, each with what is said.
+const WRONG_USE: [(&str, &str); 24] = [
+    ("ctl", "requires a subcommand"),
+    ("ctl pause", "<BACKEND>"),
+    ("ctl pause nobody", "invalid value 'nobody'"),
+    ("ctl rate 127.0.0.1:9998", "<RATE>"),
+    ("ctl rate 127.0.0.1:9998 fast", "records a second"),
+    ("ctl forget", "<BACKEND>"),
+    ("ctl forget nobody --yes", "invalid value 'nobody'"),
+    ("ctl end", "unrecognized subcommand 'end'"),
+    ("status --wait=soon", "a time is a number"),
+    ("status --wait --backend 127.*", "is one backend"),
+    ("status --sort colour", "invalid value 'colour'"),
+    ("status --wait --watch", "cannot be used with"),
+    ("rejected", "requires a subcommand"),
+    ("rejected replay", "say which lines"),
+    ("rejected replay --all --reason checksum", "say which lines"),
+    ("rejected drop --reason checksum", "say --yes"),
+    ("rejected drop --id 5", "16 hexadecimal digits"),
+    ("rejected list --since yesterday", "a time is 2026-11-22"),
+    ("differences", "requires a subcommand"),
+    ("differences drop", "say which differences"),
+    (
+        "differences drop --all --why ttl_unknown",
+        "say which differences",
+    ),
+    ("differences drop --since 2h", "say --yes"),
+    ("differences show --id 5", "16 hexadecimal digits"),
+    ("differences list --seen both", "it is one of both_lack"),
+];
+
 #[test]
 fn wrong_use_of_the_operator_s_commands_is_one_line_and_exits_with_2() {
     let home = home();
-    for (args, why) in [
-        (&["ctl"][..], "requires a subcommand"),
-        (&["ctl", "pause"], "<BACKEND>"),
-        (&["ctl", "pause", "nobody"], "invalid value 'nobody'"),
-        (&["ctl", "rate", "127.0.0.1:9998"], "<RATE>"),
+    for (command, why) in WRONG_USE {
+        let args: Vec<&str> = command.split(' ').collect();
+        check(home.path(), &args, 2, "", why);
+        let said = String::from_utf8(run(home.path(), &args).stderr).unwrap();
+        assert_eq!(said.lines().count(), 1, "{command}: {said}");
+    }
+}
+
+#[test]
+fn rejected_lines_and_differences_need_no_server() {
+    let home = home();
+    for (command, stdout, stderr) in [
+        ("rejected list", "", "no rejected lines"),
+        ("rejected drop --all --yes", "0 lines dropped, 0 left", ""),
+        ("differences list", "", "no differences"),
         (
-            &["ctl", "rate", "127.0.0.1:9998", "fast"],
-            "records a second",
-        ),
-        (&["ctl", "forget"], "<BACKEND>"),
-        (
-            &["ctl", "forget", "nobody", "--yes"],
-            "invalid value 'nobody'",
-        ),
-        (&["ctl", "end"], "unrecognized subcommand 'end'"),
-        (&["status", "--wait=soon"], "a time is a number"),
-        (
-            &["status", "--wait", "--backend", "127.*"],
-            "is one backend",
-        ),
-        (&["status", "--sort", "colour"], "invalid value 'colour'"),
-        (&["status", "--wait", "--watch"], "cannot be used with"),
-        (&["rejected"], "requires a subcommand"),
-        (&["rejected", "replay"], "say which lines"),
-        (
-            &["rejected", "replay", "--all", "--reason", "checksum"],
-            "say which lines",
-        ),
-        (&["rejected", "drop", "--reason", "checksum"], "say --yes"),
-        (&["rejected", "drop", "--id", "5"], "16 hexadecimal digits"),
-        (
-            &["rejected", "list", "--since", "yesterday"],
-            "a time is 2026-11-22",
-        ),
-        (&["differences"], "requires a subcommand"),
-        (&["differences", "drop"], "say which differences"),
-        (
-            &["differences", "drop", "--all", "--why", "ttl_unknown"],
-            "say which differences",
-        ),
-        (&["differences", "drop", "--since", "2h"], "say --yes"),
-        (
-            &["differences", "show", "--id", "5"],
-            "16 hexadecimal digits",
-        ),
-        (
-            &["differences", "list", "--seen", "a b"],
-            "it is one of both_lack",
+            "differences drop --all --yes",
+            "0 differences dropped, 0 left",
+            "",
         ),
     ] {
-        check(home.path(), args, 2, "", why);
-        let said = run(home.path(), args).stderr;
-        assert_eq!(
-            String::from_utf8(said).unwrap().lines().count(),
-            1,
-            "{args:?}"
-        );
+        let mut args: Vec<&str> = command.split(' ').collect();
+        args.extend(["--config", "sync_server.json"]);
+        check(home.path(), &args, 0, stdout, stderr);
     }
-    // What is right but for the server.
-    let args = ["rejected", "list", "--config", "sync_server.json"];
-    check(home.path(), &args, 0, "", "no rejected lines");
-    let args = [
-        "rejected",
-        "drop",
-        "--all",
-        "--yes",
-        "--config",
-        "sync_server.json",
-    ];
-    check(home.path(), &args, 0, "0 lines dropped, 0 left", "");
-    let args = ["differences", "list", "--config", "sync_server.json"];
-    check(home.path(), &args, 0, "", "no differences");
-    let args = [
-        "differences",
-        "drop",
-        "--all",
-        "--yes",
-        "--config",
-        "sync_server.json",
-    ];
-    check(home.path(), &args, 0, "0 differences dropped, 0 left", "");
 }
 
 #[test]

@@ -36,6 +36,20 @@ const START: Now = Now {
     monotonic: Duration::from_secs(1000),
     unix: 1_800_000_000,
 };
+const READER: ReaderSettings = ReaderSettings {
+    lanes_per_backend: LANES,
+    memory_budget_bytes: BUDGET_BYTES,
+    in_flight_per_backend: 65_536,
+    rescan_interval: Duration::from_secs(30),
+    closed_after: Duration::from_secs(80),
+};
+const CHECKPOINTER: CheckpointerSettings = CheckpointerSettings {
+    checkpoint_interval: Duration::from_secs(3600),
+    release_interval: Duration::from_secs(3600),
+    closed_after: Duration::from_secs(80),
+    rejected_bytes_max: 1 << 30,
+    compares_keys: false,
+};
 
 fn mailbox<T>() -> Arc<Mailbox<T>> {
     Arc::new(Mailbox::new(1024, Box::new(NoWaker)))
@@ -109,30 +123,16 @@ impl Threads {
             settled_pool,
             reconciler: None,
         };
-        let reader_settings = ReaderSettings {
-            lanes_per_backend: LANES,
-            memory_budget_bytes: BUDGET_BYTES,
-            in_flight_per_backend: 65_536,
-            rescan_interval: Duration::from_secs(30),
-            closed_after: Duration::from_secs(80),
-        };
         let rules = ReaderRules {
             is_backend: |_| Ok(()),
             written_unix: |_| None,
             zone: String::new,
         };
-        let checkpointer_settings = CheckpointerSettings {
-            checkpoint_interval: Duration::from_secs(3600),
-            release_interval: Duration::from_secs(3600),
-            closed_after: Duration::from_secs(80),
-            rejected_bytes_max: 1 << 30,
-            compares_keys: false,
-        };
         let disk = || RealDisk::new(logs.clone(), state.clone());
         Self {
-            reader: LogReader::new(disk(), reader_settings, rules, reader_links),
+            reader: LogReader::new(disk(), READER, rules, reader_links),
             worker: Worker::new(0, 1, worker_links, 1),
-            checkpointer: Checkpointer::new(disk(), checkpointer_links, checkpointer_settings, 1),
+            checkpointer: Checkpointer::new(disk(), checkpointer_links, CHECKPOINTER, 1),
             backend: BackendInfo {
                 id: BACKEND,
                 name: NAME.into(),

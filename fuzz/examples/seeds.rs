@@ -104,67 +104,52 @@ fn from_records() -> std::io::Result<()> {
         opt: 1,
         value: b"v",
     };
-    let mut made = Vec::new();
     for method in Method::ALL {
-        made.push((
-            format!("{}-odd-key", method.name()),
-            Record { method, ..record },
-        ));
-        made.push((
-            format!("{}-no-value", method.name()),
-            Record {
-                method,
-                value: b"",
-                expires_unix: u32::MAX,
-                ..record
-            },
-        ));
-    }
-    let has_ttl = |method: &Method| method.row().ttl != Ttl::None;
-    for method in Method::ALL.into_iter().filter(has_ttl) {
-        made.push((
-            format!("{}-expired", method.name()),
-            Record {
-                method,
+        let (name, record) = (method.name(), Record { method, ..record });
+        write_record(&format!("{name}-odd-key"), record)?;
+        let no_value = Record {
+            value: b"",
+            expires_unix: u32::MAX,
+            ..record
+        };
+        write_record(&format!("{name}-no-value"), no_value)?;
+        if method.row().ttl != Ttl::None {
+            let expired = Record {
                 expires_unix: 1,
                 ..record
-            },
-        ));
+            };
+            write_record(&format!("{name}-expired"), expired)?;
+        }
     }
-    made.push((
-        "put-raw-octets".into(),
-        Record {
-            key: b"a%\xc3\xa4 \n#&\0%4\xff",
-            ..record
-        },
-    ));
-    made.push((
-        "put-empty".into(),
-        Record {
-            key: b"",
-            table: b"",
-            value: b"",
-            ..record
-        },
-    ));
-    made.push((
-        "hset-escaped-table".into(),
-        Record {
-            method: Method::Hset,
-            table: b"a%20b c",
-            ..record
-        },
-    ));
-    for (name, record) in made {
-        let (mut bytes, mut text) = (Vec::new(), Vec::new());
-        record.encode(&mut bytes);
+    let raw_octets = Record {
+        key: b"a%\xc3\xa4 \n#&\0%4\xff",
+        ..record
+    };
+    write_record("put-raw-octets", raw_octets)?;
+    let empty = Record {
+        key: b"",
+        table: b"",
+        value: b"",
+        ..record
+    };
+    write_record("put-empty", empty)?;
+    let escaped_table = Record {
+        method: Method::Hset,
+        table: b"a%20b c",
+        ..record
+    };
+    write_record("hset-escaped-table", escaped_table)
+}
+
+fn write_record(name: &str, record: Record<'_>) -> std::io::Result<()> {
+    let (mut bytes, mut text) = (Vec::new(), Vec::new());
+    record.encode(&mut bytes);
+    write("record", name, &bytes)?;
+    write("composed", name, &bytes)?;
+    if name.ends_with("-key") {
         line::encode(b"[2026-11-22 16:41:12] [DEBUG] | ", &bytes, &mut text);
         text.pop();
-        write("record", &name, &bytes)?;
-        write("composed", &name, &bytes)?;
-        if name.ends_with("-key") {
-            write("line", &name, &text)?;
-        }
+        write("line", name, &text)?;
     }
     Ok(())
 }

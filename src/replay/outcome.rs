@@ -188,88 +188,53 @@ mod tests {
     #[test]
     fn the_table_of_the_specification_holds() {
         use Method::{Del, Hdel, Hset, Put, Sadd, Srem, TbDelete, TbPut, TbUpdate, Zadd, Zrem};
-        let table = Outcomes::default();
-        let settle = Verdict::Settle;
+        use Verdict::{Refused, Reject, Settle, Trouble};
+        let all = &Method::ALL[..];
         let with_error = |error| Response {
             version: Some(1),
             version_error: Some(error),
             ..response(200)
         };
-        check(
-            &table,
-            &Method::ALL,
-            with_error(false),
-            settle(Settlement::Applied),
-        );
-        check(
-            &table,
-            &Method::ALL,
-            with_error(true),
-            settle(Settlement::Superseded),
-        );
-        check(
-            &table,
-            &[Del, Hdel, Srem, Zrem],
-            response(404),
-            settle(Settlement::Absent),
-        );
-        check(
-            &table,
-            &[Hdel, Srem, Zrem],
-            response(412),
-            settle(Settlement::Absent),
-        );
-        check(
-            &table,
-            &[Put, Hset, Sadd, Zadd, TbPut, TbUpdate, TbDelete],
-            response(404),
-            Verdict::Reject("not_found"),
-        );
-        check(
-            &table,
-            &[Hset, Sadd, Zadd],
-            response(412),
-            Verdict::Reject("table_type"),
-        );
-        check(
-            &table,
-            &Method::ALL,
-            response(400),
-            Verdict::Reject("bad_request"),
-        );
-        check(
-            &table,
-            &Method::ALL,
-            response(405),
-            Verdict::Reject("method_not_allowed"),
-        );
-        check(
-            &table,
-            &Method::ALL,
-            Response {
-                version: Some(0),
-                ..response(401)
-            },
-            Verdict::Reject("version"),
-        );
-        check(
-            &table,
-            &Method::ALL,
-            Response {
-                challenge: true,
-                ..response(401)
-            },
-            Verdict::Refused,
-        );
-        for status in [200, 204, 302, 401, 403, 500, 503] {
-            check(&table, &Method::ALL, response(status), Verdict::Trouble);
+        let version_0 = Response {
+            version: Some(0),
+            ..response(401)
+        };
+        let challenge = Response {
+            challenge: true,
+            ..response(401)
+        };
+        let writes = &[Put, Hset, Sadd, Zadd, TbPut, TbUpdate, TbDelete];
+        let table = Outcomes::default();
+        for (methods, response, expected) in [
+            (all, with_error(false), Settle(Settlement::Applied)),
+            (all, with_error(true), Settle(Settlement::Superseded)),
+            (
+                &[Del, Hdel, Srem, Zrem],
+                response(404),
+                Settle(Settlement::Absent),
+            ),
+            (
+                &[Hdel, Srem, Zrem],
+                response(412),
+                Settle(Settlement::Absent),
+            ),
+            (writes, response(404), Reject("not_found")),
+            (&[Hset, Sadd, Zadd], response(412), Reject("table_type")),
+            (all, response(400), Reject("bad_request")),
+            (all, response(405), Reject("method_not_allowed")),
+            (all, version_0, Reject("version")),
+            (all, challenge, Refused),
+            (
+                &[Put, Del, TbPut, TbUpdate, TbDelete],
+                response(412),
+                Trouble,
+            ),
+        ] {
+            check(&table, methods, response, expected);
         }
-        check(
-            &table,
-            &[Put, Del, TbPut, TbUpdate, TbDelete],
-            response(412),
-            Verdict::Trouble,
-        );
+        for status in [200, 204, 302, 401, 403, 500, 503] {
+            check(&table, all, response(status), Trouble);
+        }
     }
 
     #[test]

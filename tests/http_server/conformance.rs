@@ -40,95 +40,79 @@ const SECOND: &str = ",\n        \"127.0.0.1:9999\": \
     {\n            \"processed_items\": 0,\n            \"synced_items\": 0\n        }";
 
 #[test]
-fn every_row_of_the_table_is_answered_as_it_says() {
+fn whether_it_is_alive_is_told_to_everyone_by_any_method() {
     let http_server = HttpServer::open(options());
     for method in ["GET", "POST", "PUT", "DELETE", "OPTIONS", "FOO"] {
         check(&http_server, &format!("{method} /status.html"), "", OK);
         check(&http_server, &format!("{method} /status.html?x"), WRONG, OK);
     }
-    check(
-        &http_server,
-        "HEAD /status.html",
-        "",
-        OK.strip_suffix("ok\n").unwrap(),
-    );
+    let head = OK.strip_suffix("ok\n").unwrap();
+    check(&http_server, "HEAD /status.html", "", head);
+}
 
+/// What only those get who know the password.
+const GUARDED: [&str; 5] = [
+    "/sync_status?backend_count=1",
+    "/sync_status",
+    "/v1/status",
+    "/metrics",
+    "/",
+];
+
+#[test]
+fn without_the_password_it_is_asked_for() {
+    let http_server = HttpServer::open(options());
     for method in ["GET", "HEAD", "POST", "PUT"] {
-        for target in [
-            "/sync_status",
-            "/sync_status?backend_count=1",
-            "/v1/status",
-            "/metrics",
-            "/",
-        ] {
-            check(
-                &http_server,
-                &format!("{method} {target}"),
-                "",
-                UNAUTHORIZED,
-            );
-            check(
-                &http_server,
-                &format!("{method} {target}"),
-                WRONG,
-                UNAUTHORIZED,
-            );
+        for target in GUARDED {
+            let request = format!("{method} {target}");
+            check(&http_server, &request, "", UNAUTHORIZED);
+            check(&http_server, &request, WRONG, UNAUTHORIZED);
         }
     }
+}
+
+#[test]
+fn with_the_password_only_get_is_allowed() {
+    let http_server = HttpServer::open(options());
     for method in ["HEAD", "POST", "PUT", "DELETE", "FOO"] {
-        check(
-            &http_server,
-            &format!("{method} /sync_status?backend_count=1"),
-            RIGHT,
-            NOT_ALLOWED,
-        );
-        for path in ["/sync_status", "/v1/status", "/metrics", "/"] {
-            check(
-                &http_server,
-                &format!("{method} {path}"),
-                RIGHT,
-                NOT_ALLOWED,
-            );
+        for target in GUARDED {
+            let request = format!("{method} {target}");
+            check(&http_server, &request, RIGHT, NOT_ALLOWED);
         }
     }
-    for query in [
-        "",
-        "?",
-        "?backend_count",
-        "?backend_count=",
-        "?other=1",
-        "?backend_count=1&backend_count=",
-    ] {
-        check(
-            &http_server,
-            &format!("GET /sync_status{query}"),
-            RIGHT,
-            NOT_FOUND,
-        );
-    }
+}
 
-    let none = with_body(&format!("{TOTAL}}}\n}}"));
-    let one = with_body(&format!("{TOTAL}{FIRST}\n    }}\n}}"));
-    let both = with_body(&format!("{TOTAL}{FIRST}{SECOND}\n    }}\n}}"));
-    for (count, expected) in [
-        ("0", &none),
-        ("-1", &none),
-        ("abc", &none),
-        ("5&backend_count=0", &none),
-        ("1", &one),
-        ("1abc", &one),
-        ("0&backend_count=1", &one),
-        ("2", &both),
-        ("99", &both),
+#[test]
+fn a_status_is_of_as_many_backends_as_its_last_count_says() {
+    let http_server = HttpServer::open(options());
+    let none = &*with_body(&format!("{TOTAL}}}\n}}"));
+    let one = &*with_body(&format!("{TOTAL}{FIRST}\n    }}\n}}"));
+    let both = &*with_body(&format!("{TOTAL}{FIRST}{SECOND}\n    }}\n}}"));
+    for (query, expected) in [
+        ("", NOT_FOUND),
+        ("?", NOT_FOUND),
+        ("?backend_count", NOT_FOUND),
+        ("?backend_count=", NOT_FOUND),
+        ("?other=1", NOT_FOUND),
+        ("?backend_count=1&backend_count=", NOT_FOUND),
+        ("?backend_count=0", none),
+        ("?backend_count=-1", none),
+        ("?backend_count=abc", none),
+        ("?backend_count=5&backend_count=0", none),
+        ("?backend_count=1", one),
+        ("?backend_count=1abc", one),
+        ("?backend_count=0&backend_count=1", one),
+        ("?backend_count=2", both),
+        ("?backend_count=99", both),
     ] {
-        check(
-            &http_server,
-            &format!("GET /sync_status?backend_count={count}"),
-            RIGHT,
-            expected,
-        );
+        let request = format!("GET /sync_status{query}");
+        check(&http_server, &request, RIGHT, expected);
     }
+}
 
+#[test]
+fn what_is_not_there_is_not_found_whoever_asks() {
+    let http_server = HttpServer::open(options());
     for path in [
         "//",
         "/sync_status/",

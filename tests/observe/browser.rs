@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,9 @@ const START: &str = r#"exec chromium --headless --no-sandbox --disable-gpu --dis
     --no-first-run --disable-background-networking --disable-component-update --disable-sync \
     --disable-dev-shm-usage --remote-debugging-pipe --user-data-dir="$0" about:blank \
     3<&0 4>&1 </dev/null >/dev/null 2>&1"#;
+
+/// One browser at a time: they are heavy, and what is measured is the page.
+static ONE: Mutex<()> = Mutex::new(());
 
 /// A browser with one page.
 pub(crate) struct Browser {
@@ -30,6 +34,8 @@ pub(crate) struct Browser {
     user: (&'static str, &'static str),
     /// Its profile, which goes with it.
     _profile: tempfile::TempDir,
+    /// Held until all else is gone.
+    _alone: MutexGuard<'static, ()>,
 }
 
 /// A browser, or a loud word that there is none.
@@ -51,6 +57,7 @@ pub(crate) fn browser() -> Option<Browser> {
 
 impl Browser {
     fn start() -> Self {
+        let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = tempfile::tempdir().unwrap();
         let mut child = Command::new("sh")
             .args(["-c", START])
@@ -82,6 +89,7 @@ impl Browser {
             next_id: 0,
             user: ("sync", "sync"),
             _profile: profile,
+            _alone: alone,
         };
         let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
         let attach = json!({ "targetId": target["targetId"], "flatten": true });

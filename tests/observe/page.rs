@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hustdbsync::internals::fake_hustdb::{Act, FakeHustdb, On, Rule, Script};
@@ -16,12 +15,6 @@ use crate::observe::harness::{Home, Running, eventually, fake_hustdb};
 
 /// How soon the page is to show what has happened.
 const SOON: Duration = Duration::from_secs(2);
-
-/// One browser at a time: they are heavy, and what is measured is the page.
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn address(server: &Running) -> SocketAddr {
     server.engine().local_addr()
@@ -37,17 +30,40 @@ pub(crate) fn open(browser: &mut Browser, server: &Running, backends: usize) {
     ));
 }
 
-/// A server with a backend that is up and has a rejected line, and one that is down and has a
-/// backlog.
-fn up_and_down(home: &Home) -> (Running, [FakeHustdb; 2]) {
-    let (up, down) = (fake_hustdb(), fake_hustdb());
-    down.kill().unwrap();
-    home.log(&up.name()).put("k", 1, "v").raw("faulty\n");
-    home.log(&down.name()).put("k", 1, "v");
+/// A server with a backend that is up and has taken what its log has.
+fn one_up(home: &Home) -> (Running, FakeHustdb) {
+    let fake_hustdb = fake_hustdb();
+    let name = fake_hustdb.name();
+    home.log(&name).put("k", 1, "v");
     let server = home.start();
-    server.wait_settled(&up.name(), 2);
+    server.wait_settled(&name, 1);
+    (server, fake_hustdb)
+}
+
+/// A backend that is up, and one that is down; each has a record in its log.
+fn up_and_down(home: &Home) -> [FakeHustdb; 2] {
+    let both = [fake_hustdb(), fake_hustdb()];
+    both[1].kill().unwrap();
+    for backend in &both {
+        home.log(&backend.name())
+            .put("secret-key", 1, "secret-value");
+    }
+    both
+}
+
+/// Starts a server for them, and opens its page once the first one has so many lines settled.
+fn open_both(
+    browser: &mut Browser,
+    home: &Home,
+    [up, down]: [&FakeHustdb; 2],
+    settled: u64,
+) -> Running {
+    let server = home.start();
+    server.wait_settled(&up.name(), settled);
     server.wait_for_state(&down.name(), "down");
-    (server, [up, down])
+    open(browser, &server, 2);
+    wait_text(browser, &down.name(), "state", "down");
+    server
 }
 
 /// Opens the rows of both backends that there are.
@@ -75,6 +91,12 @@ pub(crate) fn part(name: &str, part: &str) -> String {
     format!("document.querySelector('.row[data-backend=\"{name}\"] [data-of=\"{part}\"]')")
 }
 
+/// Waits until a part of a backend's row says this.
+#[track_caller]
+fn wait_text(browser: &mut Browser, name: &str, of: &str, text: &str) {
+    browser.wait_for(&format!("{}.textContent === '{text}'", part(name, of)));
+}
+
 /// An expression for what an opened row tells under this name.
 fn fact(name: &str, what: &str) -> String {
     format!(
@@ -87,9 +109,15 @@ fn fact(name: &str, what: &str) -> String {
 const SHOWN: &str = "[...document.querySelectorAll('#list > .row:not([hidden])')].map((row) => \
                      row.dataset.backend)";
 
+/// Those rows' backends.
+fn shown(browser: &mut Browser) -> Vec<String> {
+    serde_json::from_value(browser.value(SHOWN)).unwrap()
+}
+
 /// Fails where the page has complained, or asked anyone but its server.
 #[track_caller]
 fn assert_clean(browser: &mut Browser, addr: SocketAddr) {
+    browser.wait_for("performance.getEntriesByType('resource').length > 2");
     for event in [
         "Runtime.exceptionThrown",
         "Runtime.consoleAPICalled",
@@ -108,41 +136,29 @@ fn assert_clean(browser: &mut Browser, addr: SocketAddr) {
 }
 
 #[test]
-fn what_the_page_shows_is_what_the_server_reports() {
-    let _alone = alone();
+fn a_row_shows_what_the_server_reports_of_its_backend() {
     let Some(mut browser) = browser() else { return };
     let home = Home::new();
-    let (up, down) = (fake_hustdb(), fake_hustdb());
-    down.kill().unwrap();
-    for version in 1..=3 {
-        home.log(&up.name())
-            .put("secret-key", version, "secret-value");
-        home.log(&down.name())
-            .put("secret-key", version, "secret-value");
-    }
-    home.log(&up.name()).raw("secret-line\n");
-    let server = home.start();
-    server.wait_settled(&up.name(), 4);
-    server.wait_for_state(&down.name(), "down");
-    open(&mut browser, &server, 2);
-
+    let [up, down] = up_and_down(&home);
+    home.log(&up.name()).raw("faulty\n");
+    let server = open_both(&mut browser, &home, [&up, &down], 2);
     for name in [up.name(), down.name()] {
         // The page is what was reported a moment before.
         let mut report = Json::Null;
         eventually("the page has come up with the server", || {
             report = reported(&server, &name);
-            let shown = [
+            let mut parts = [
                 ("backlog", "backlog_bytes"),
                 ("settled", "settled"),
                 ("rejected", "rejected"),
                 ("drain", "drain_seconds"),
             ]
-            .map(|(shown, of)| {
+            .into_iter();
+            parts.all(|(shown, of)| {
                 let value = browser.value(&format!("{}.dataset.value", part(&name, shown)));
                 let reported = report[of].to_string();
                 value == reported
-            });
-            shown.iter().all(|is_so| *is_so)
+            })
         });
         let shown = browser.value(&format!("{}.textContent", part(&name, "state")));
         assert_eq!(shown, report["state"], "the state of {name}");
@@ -154,18 +170,30 @@ fn what_the_page_shows_is_what_the_server_reports() {
         let expected = format!("{}{rejected}", report["why"].as_str().unwrap());
         assert_eq!(shown, expected, "why {name} is so");
     }
-    for (name, of, is) in [
-        (up.name(), "backlog", "0 B"),
-        (up.name(), "drain", "done"),
-        (up.name(), "rejected", "1 left"),
-        (down.name(), "drain", "unknown"),
+    for (backend, of, is) in [
+        (&up, "backlog", "0 B"),
+        (&up, "drain", "done"),
+        (&up, "rejected", "1 left"),
+        (&down, "drain", "unknown"),
     ] {
-        browser.wait_for(&format!("{}.textContent === '{is}'", part(&name, of)));
+        wait_text(&mut browser, &backend.name(), of, is);
     }
+    let spark = part(&up.name(), "spark");
+    let label = browser.value(&format!("{spark}.getAttribute('aria-label')"));
+    assert!(label.as_str().unwrap().contains("Rate of"), "{label}");
+    assert_clean(&mut browser, address(&server));
+}
+
+#[test]
+fn above_the_rows_is_how_many_are_not_up_and_what_server_that_is() {
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new();
+    let [up, down] = up_and_down(&home);
+    let server = open_both(&mut browser, &home, [&up, &down], 1);
     browser.wait_for(
         "document.getElementById('headline').textContent === '1 of 2 backends is not up'",
     );
-    browser.wait_for("document.getElementById('total-settled').dataset.value === '4'");
+    browser.wait_for("document.getElementById('total-settled').dataset.value === '1'");
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let host = host.trim();
     assert_eq!(
@@ -181,18 +209,17 @@ fn what_the_page_shows_is_what_the_server_reports() {
     );
     let engine = facts.split(", engine ").nth(1);
     assert!(matches!(engine, Some("mio" | "io_uring")), "{facts}");
-    assert!(
-        browser
-            .value(&format!(
-                "{}.getAttribute('aria-label')",
-                part(&up.name(), "spark")
-            ))
-            .as_str()
-            .unwrap()
-            .contains("Rate of")
-    );
+    assert_clean(&mut browser, address(&server));
+}
 
-    // Keys and values are nobody's to see here.
+#[test]
+fn keys_and_values_are_nobodys_to_see_here() {
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new();
+    let [up, down] = up_and_down(&home);
+    home.log(&up.name()).raw("secret-line\n");
+    let server = open_both(&mut browser, &home, [&up, &down], 2);
+    wait_text(&mut browser, &up.name(), "rejected", "1 left");
     let shown = browser.value("document.documentElement.outerHTML");
     let status = ask(address(&server), "GET", "/v1/status", LOGIN).body;
     for told in [
@@ -202,13 +229,10 @@ fn what_the_page_shows_is_what_the_server_reports() {
     ] {
         assert!(!told.contains("secret-"), "{told}");
     }
-    browser.wait_for("performance.getEntriesByType('resource').length > 2");
-    assert_clean(&mut browser, address(&server));
 }
 
 #[test]
 fn a_backend_that_is_up_and_fails_every_record_shows_why() {
-    let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let home = Home::new().with("sync.attempts_max", 1_000_000);
     let fake_hustdb = fake_hustdb();
@@ -226,20 +250,15 @@ fn a_backend_that_is_up_and_fails_every_record_shows_why() {
     ));
     let flag = browser.value(&format!("{}.textContent", part(&name, "flag")));
     assert_eq!(flag, "failing");
-    browser.wait_for("performance.getEntriesByType('resource').length > 2");
     assert_clean(&mut browser, address(&server));
 }
 
 #[test]
 fn a_log_that_has_left_its_folder_undelivered_is_trouble_until_it_is_back() {
-    let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let home = Home::new().with("sync.release_interval", "100ms");
-    let fake_hustdb = fake_hustdb();
+    let (server, fake_hustdb) = one_up(&home);
     let name = fake_hustdb.name();
-    home.log(&name).put("k", 1, "v");
-    let server = home.start();
-    server.wait_settled(&name, 1);
     fake_hustdb.kill().unwrap();
     server.wait_for_state(&name, "down");
     // Longer than the first one, which counts as unread, too, until the flush is over.
@@ -254,8 +273,8 @@ fn a_log_that_has_left_its_folder_undelivered_is_trouble_until_it_is_back() {
     let logs = home.path("logs").join(&name);
     fs::rename(&logs, home.path("away")).unwrap();
     open(&mut browser, &server, 1);
-    let (flag, why) = (part(&name, "flag"), part(&name, "why"));
-    browser.wait_for(&format!("{flag}.textContent === 'logs gone'"));
+    let why = part(&name, "why");
+    wait_text(&mut browser, &name, "flag", "logs gone");
     let below = browser.value("document.getElementById('subline').textContent");
     assert!(
         below
@@ -272,7 +291,7 @@ fn a_log_that_has_left_its_folder_undelivered_is_trouble_until_it_is_back() {
         "{text}"
     );
     fs::rename(home.path("away"), &logs).unwrap();
-    browser.wait_for(&format!("{flag}.textContent === ''"));
+    wait_text(&mut browser, &name, "flag", "");
     browser.wait_for(&format!("!{why}.textContent.includes('gone')"));
     fake_hustdb.restart().unwrap();
     server.wait_settled(&name, 2);
@@ -280,7 +299,6 @@ fn a_log_that_has_left_its_folder_undelivered_is_trouble_until_it_is_back() {
 
 #[test]
 fn what_is_to_be_compared_or_differs_is_not_in_sync() {
-    let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let home = Home::new().with("sync.reconcile", "report");
     let fake_hustdb = fake_hustdb();
@@ -309,19 +327,18 @@ fn what_is_to_be_compared_or_differs_is_not_in_sync() {
     let server = home.start();
     server.wait_settled(&name, 1);
     open(&mut browser, &server, 1);
-    let (eta, flag) = (part(&name, "drain"), part(&name, "flag"));
     let headline = "document.getElementById('headline').textContent";
     browser.wait_for(&format!("{headline} === 'Comparing the keys of 1 backend'"));
-    browser.wait_for(&format!("{eta}.textContent === 'comparing'"));
-    browser.wait_for(&format!("{flag}.textContent === ''"));
+    wait_text(&mut browser, &name, "drain", "comparing");
+    wait_text(&mut browser, &name, "flag", "");
     assert_eq!(reported(&server, &name)["reconcile"]["mode"], "report");
     // As if its keys were compared, and it were deleted.
     fs::remove_file(log.path()).unwrap();
     browser.wait_for(&format!(
         "{headline} === '1 key differs between the masters'"
     ));
-    browser.wait_for(&format!("{eta}.textContent === '1 key differs'"));
-    browser.wait_for(&format!("{flag}.textContent === 'keys differ'"));
+    wait_text(&mut browser, &name, "drain", "1 key differs");
+    wait_text(&mut browser, &name, "flag", "keys differ");
     open_row(&mut browser, &name);
     let told = fact(&name, "Keys that differ");
     browser.wait_for(&format!("{told}.startsWith('1 left')"));
@@ -337,14 +354,10 @@ fn with_usual_probes() -> Home {
 
 #[test]
 fn a_backends_death_and_its_return_show_within_two_seconds() {
-    let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let home = with_usual_probes();
-    let fake_hustdb = fake_hustdb();
+    let (server, fake_hustdb) = one_up(&home);
     let name = fake_hustdb.name();
-    home.log(&name).put("k", 1, "v");
-    let server = home.start();
-    server.wait_settled(&name, 1);
     open(&mut browser, &server, 1);
     let is = |state: &str| format!("{}.textContent === '{state}'", part(&name, "state"));
     browser.wait_for(&is("up"));
@@ -378,13 +391,9 @@ fn a_backends_death_and_its_return_show_within_two_seconds() {
 
 #[test]
 fn a_server_that_cannot_be_reached_is_said_and_so_is_its_return() {
-    let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let home = Home::new().with_port();
-    let fake_hustdb = fake_hustdb();
-    home.log(&fake_hustdb.name()).put("k", 1, "v");
-    let server = home.start();
-    server.wait_settled(&fake_hustdb.name(), 1);
+    let (server, _fake_hustdb) = one_up(&home);
     open(&mut browser, &server, 1);
     browser.wait_for("document.getElementById('live').dataset.is === 'live'");
     assert_eq!(
@@ -416,7 +425,6 @@ fn a_server_that_cannot_be_reached_is_said_and_so_is_its_return() {
 
 #[test]
 fn who_has_no_password_sees_nothing() {
-    let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let home = Home::new();
     let server = home.start();
@@ -441,39 +449,26 @@ fn who_has_no_password_sees_nothing() {
     }
 }
 
+/// Goes on with the tab key; gives what has the focus then, which must show that it has.
+#[track_caller]
+fn tab(browser: &mut Browser) -> Json {
+    browser.press("Tab", 9, None);
+    let outline = browser.value("getComputedStyle(document.activeElement).outlineStyle");
+    let focused = browser.value("document.activeElement.id || document.activeElement.textContent");
+    assert_ne!(
+        outline, "none",
+        "{focused} does not show that it has the focus"
+    );
+    focused
+}
+
 #[test]
-fn the_page_can_be_used_without_a_mouse() {
-    let _alone = alone();
+fn the_tab_key_comes_by_everything_that_can_be_used_in_the_order_of_reading() {
     let Some(mut browser) = browser() else { return };
     let home = Home::new();
-    let (up, down) = (fake_hustdb(), fake_hustdb());
-    down.kill().unwrap();
-    home.log(&up.name()).put("k", 1, "v");
-    home.log(&down.name()).put("k", 1, "v");
-    let server = home.start();
-    server.wait_settled(&up.name(), 1);
-    server.wait_for_state(&down.name(), "down");
-    open(&mut browser, &server, 2);
-    browser.wait_for(&format!(
-        "{}.textContent === 'down'",
-        part(&down.name(), "state")
-    ));
-
-    let tab = |browser: &mut Browser| {
-        browser.press("Tab", 9, None);
-        let outline = browser.value("getComputedStyle(document.activeElement).outlineStyle");
-        let focused =
-            browser.value("document.activeElement.id || document.activeElement.textContent");
-        assert_ne!(
-            outline, "none",
-            "{focused} does not show that it has the focus"
-        );
-        focused
-    };
-    let mut order = Vec::new();
-    for _ in 0..17 {
-        order.push(tab(&mut browser));
-    }
+    let [up, down] = up_and_down(&home);
+    let _server = open_both(&mut browser, &home, [&up, &down], 1);
+    let order: Vec<Json> = (0..17).map(|_| tab(&mut browser)).collect();
     assert_eq!(
         order,
         [
@@ -497,7 +492,14 @@ fn the_page_can_be_used_without_a_mouse() {
             "Troubleshooting",
         ]
     );
+}
 
+#[test]
+fn backends_are_chosen_and_sought_without_a_mouse() {
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new();
+    let [up, down] = up_and_down(&home);
+    let _server = open_both(&mut browser, &home, [&up, &down], 1);
     browser.value("document.querySelector('.skip').focus()");
     browser.press("Enter", 13, Some("\r"));
     browser.wait_for("document.activeElement.id === 'backends'");
@@ -513,8 +515,14 @@ fn the_page_can_be_used_without_a_mouse() {
     browser.value("document.getElementById('find').select()");
     browser.press("Delete", 46, None);
     browser.wait_for(&format!("{SHOWN}.length === 2"));
+}
 
-    // From backend to backend, and into one and out of it.
+#[test]
+fn arrows_lead_from_backend_to_backend_and_enter_and_escape_into_one_and_out_of_it() {
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new();
+    let [up, down] = up_and_down(&home);
+    let _server = open_both(&mut browser, &home, [&up, &down], 1);
     browser.value(&format!("{}.focus()", part(&down.name(), "name")));
     let focused = |browser: &mut Browser| browser.value("document.activeElement.textContent");
     browser.press("ArrowDown", 40, None);
@@ -528,7 +536,14 @@ fn the_page_can_be_used_without_a_mouse() {
     browser.press("Escape", 27, None);
     browser.wait_for(&format!("{opened} === 0"));
     assert_eq!(focused(&mut browser), down.name());
+}
 
+#[test]
+fn refreshing_is_stopped_and_goes_on_without_a_mouse() {
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new();
+    let server = home.start();
+    open(&mut browser, &server, 0);
     browser.value("document.getElementById('pause').focus()");
     browser.press("Enter", 13, Some("\r"));
     browser.wait_for("document.getElementById('pause').getAttribute('aria-pressed') === 'true'");
@@ -540,8 +555,15 @@ fn the_page_can_be_used_without_a_mouse() {
     browser.press("Enter", 13, Some("\r"));
     browser.wait_for("document.getElementById('live').dataset.is === 'live'");
     assert_eq!(text(&mut browser, "pause"), "Stop refreshing");
-    // For those who hear the page: one first heading that speaks when it changes, an alarm, named
-    // controls, a named progress.
+}
+
+/// One first heading that speaks when it changes, an alarm, named controls, a named progress.
+#[test]
+fn who_hears_the_page_hears_what_everything_is() {
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new();
+    let [up, down] = up_and_down(&home);
+    let _server = open_both(&mut browser, &home, [&up, &down], 1);
     for found in [
         "document.querySelectorAll('h1').length === 1",
         "document.querySelector('h1').getAttribute('aria-live') === 'polite'",
@@ -598,15 +620,11 @@ const FAINT: &str = r#"(() => {
 
 #[test]
 fn the_page_is_readable_in_light_and_dark_and_on_a_phone() {
-    let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let home = Home::new();
-    let (server, [up, down]) = up_and_down(&home);
-    open(&mut browser, &server, 2);
-    browser.wait_for(&format!(
-        "{}.textContent === 'down'",
-        part(&down.name(), "state")
-    ));
+    let [up, down] = up_and_down(&home);
+    home.log(&up.name()).raw("faulty\n");
+    let _server = open_both(&mut browser, &home, [&up, &down], 2);
     open_both_rows(&mut browser, [&up, &down]);
     for scheme in ["light", "dark"] {
         for width in [1440, 1180, 768, 390, 320] {
@@ -622,35 +640,38 @@ fn the_page_is_readable_in_light_and_dark_and_on_a_phone() {
     }
 }
 
-#[test]
-fn forty_backends_stand_on_one_screen_with_trouble_first_and_in_any_order() {
-    let _alone = alone();
-    let Some(mut browser) = browser() else { return };
-    let home = Home::new();
-    let (up, rejects, faulty) = (fake_hustdb(), fake_hustdb(), fake_hustdb());
-    for name in [up.name(), rejects.name(), faulty.name()] {
-        home.log(&name).put("k", 1, "v");
+/// Opens the page of forty backends: one is well, one has a rejected line, one a state that cannot
+/// be read, and where the others should be nobody listens.
+fn open_forty(browser: &mut Browser, home: &Home) -> ([FakeHustdb; 3], Running) {
+    let three = [fake_hustdb(), fake_hustdb(), fake_hustdb()];
+    let [up, rejects, faulty] = three.each_ref().map(FakeHustdb::name);
+    for name in [&up, &rejects, &faulty] {
+        home.log(name).put("k", 1, "v");
     }
-    home.log(&rejects.name()).raw("faulty\n");
+    home.log(&rejects).raw("faulty\n");
     // A folder in the checkpoint's place cannot be read, not even by root.
-    fs::create_dir_all(home.state(&faulty.name(), "checkpoint")).unwrap();
+    fs::create_dir_all(home.state(&faulty, "checkpoint")).unwrap();
     for port in 1..=37 {
-        // Nobody listens there.
         home.log(&format!("127.0.0.2:{port}")).put("k", 1, "v");
     }
     let server = home.start();
-    server.wait_settled(&up.name(), 1);
-    server.wait_settled(&rejects.name(), 2);
+    server.wait_settled(&up, 1);
+    server.wait_settled(&rejects, 2);
     eventually("its state is faulty", || {
-        reported(&server, &faulty.name())["state_faulty"] == 1
+        reported(&server, &faulty)["state_faulty"] == 1
     });
     server.wait_for_state("127.0.0.2:37", "down");
-    open(&mut browser, &server, 40);
-    browser.wait_for(&format!(
-        "{}.textContent === 'down'",
-        part("127.0.0.2:37", "state")
-    ));
+    open(browser, &server, 40);
+    wait_text(browser, "127.0.0.2:37", "state", "down");
+    wait_text(browser, &faulty, "flag", "state faulty");
+    (three, server)
+}
 
+#[test]
+fn forty_backends_stand_on_one_screen_with_trouble_first() {
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new();
+    let ([up, rejects, faulty], server) = open_forty(&mut browser, &home);
     browser.look(1440, 900, "light");
     let bottom = "document.querySelector('#list').getBoundingClientRect().bottom";
     let bottom = browser.value(bottom).as_f64().unwrap();
@@ -663,25 +684,21 @@ fn forty_backends_stand_on_one_screen_with_trouble_first_and_in_any_order() {
             part(name, "flag")
         ))
     };
-    browser.wait_for(&format!(
-        "{}.textContent === 'state faulty'",
-        part(&faulty.name(), "flag")
-    ));
     let is = word(&mut browser, &faulty.name());
     assert!(is.as_str().unwrap().ends_with("state faulty bad"), "{is}");
     assert_eq!(word(&mut browser, "127.0.0.2:1"), "down bad");
     assert_eq!(word(&mut browser, &up.name()), "up good");
-
-    let shown = |browser: &mut Browser| {
-        let shown = browser.value(SHOWN);
-        let names = shown.as_array().unwrap().iter();
-        names
-            .map(|name| name.as_str().unwrap().to_owned())
-            .collect::<Vec<_>>()
-    };
     let order = shown(&mut browser);
     assert_eq!(order[38..], [rejects.name(), up.name()], "{order:?}");
-    let sort = |browser: &mut Browser, by: &str| {
+    assert_clean(&mut browser, address(&server));
+}
+
+#[test]
+fn the_head_of_a_column_puts_the_backends_in_its_order() {
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new();
+    let ([_up, rejects, _faulty], server) = open_forty(&mut browser, &home);
+    let mut sort = |by: &str| {
         browser.value(&format!(
             "document.querySelector('[data-sort={by}]').click()"
         ));
@@ -689,23 +706,28 @@ fn forty_backends_stand_on_one_screen_with_trouble_first_and_in_any_order() {
             "[...document.querySelectorAll('th[aria-sort]')].map((head) => head.innerText + \
              head.getAttribute('aria-sort')).join()",
         );
-        (shown(browser), sorted)
+        (shown(&mut browser), sorted)
     };
-    let (order, sorted) = sort(&mut browser, "name");
+    let (order, sorted) = sort("name");
     assert_eq!(sorted, "Backendascending");
     // By number, not by digit.
     let twos = order.iter().filter(|name| name.starts_with("127.0.0.2:"));
     let expected: Vec<String> = (1..=37).map(|port| format!("127.0.0.2:{port}")).collect();
     assert!(twos.eq(&expected), "{order:?}");
-    let (order, sorted) = sort(&mut browser, "name");
+    let (order, sorted) = sort("name");
     assert_eq!(sorted, "Backenddescending");
     assert_eq!(order[0], "127.0.0.2:37");
-    let (order, sorted) = sort(&mut browser, "rejected");
-    assert_eq!(
-        (sorted, &order[0]),
-        ("Rejecteddescending".into(), &rejects.name())
-    );
+    let (order, sorted) = sort("rejected");
+    assert_eq!(sorted, "Rejecteddescending");
+    assert_eq!(order[0], rejects.name());
+    assert_clean(&mut browser, address(&server));
+}
 
+#[test]
+fn those_are_shown_that_are_chosen() {
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new();
+    let (_three, server) = open_forty(&mut browser, &home);
     for (filter, expected) in [
         ("trouble", 39..=39),
         ("rejected", 1..=1),
@@ -731,41 +753,36 @@ fn forty_backends_stand_on_one_screen_with_trouble_first_and_in_any_order() {
 
 #[test]
 fn an_opened_row_tells_what_is_known_of_its_backend() {
-    let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let home = Home::new();
-    let (server, [up, down]) = up_and_down(&home);
+    let [up, down] = up_and_down(&home);
+    home.log(&up.name()).raw("faulty\n");
+    let server = open_both(&mut browser, &home, [&up, &down], 2);
     let rate = format!("/v1/control/rate?backend={}&rate=2000", up.name());
     assert_eq!(ask(address(&server), "POST", &rate, LOGIN).status, 200);
-    open(&mut browser, &server, 2);
     open_both_rows(&mut browser, [&up, &down]);
-    let check = |browser: &mut Browser, name: &str, what: &str, is: &str| {
-        browser.wait_for(&format!("{}.match(/{is}/) !== null", fact(name, what)));
-    };
-    let up_name = up.name();
-    check(
-        &mut browser,
-        &up_name,
-        "Last probe",
-        r"^good, [0-9.]+ ms, \d+ s ago$",
-    );
-    check(&mut browser, &up_name, "Rate limit", r"^2,000\/s$");
-    check(
-        &mut browser,
-        &up_name,
-        "Left up in the last hour",
-        "^0 times$",
-    );
-    check(
-        &mut browser,
-        &up_name,
-        "Latency, half of the answers",
-        r"^[0-9.]+ ms$",
-    );
-    check(&mut browser, &up_name, "Rejected lines", "^1 left, 1 ever$");
-    check(&mut browser, &up_name, "Completed", "^2 of 2 read$");
-    check(&mut browser, &up_name, "Logs", "^1 file$");
-    for (name, completed) in [(&up_name, "all"), (&down.name(), "0 B")] {
+    let (latency, messages) = ("Latency, half of the answers", "Its messages");
+    let named = format!("HUSTDBSYNC_BACKEND={}$", up.name());
+    let refused = r"^no connection: Connection refused .*, [0-9.]+ ms, \d+ s ago$";
+    for (backend, what, is) in [
+        (&up, "Last probe", r"^good, [0-9.]+ ms, \d+ s ago$"),
+        (&up, "Rate limit", r"^2,000\/s$"),
+        (&up, "Left up in the last hour", "^0 times$"),
+        (&up, latency, r"^[0-9.]+ ms$"),
+        (&up, "Rejected lines", "^1 left, 1 ever$"),
+        (&up, "Completed", "^2 of 2 read$"),
+        (&up, "Logs", "^1 file$"),
+        (&up, messages, &named),
+        (&down, "Last probe", refused),
+        (&down, "Rate limit", "^none$"),
+        (&down, "In this state for", r"^\d+ s, since "),
+        (&down, latency, "^none$"),
+        (&down, "Down in this run", "^[1-9]"),
+    ] {
+        let told = fact(&backend.name(), what);
+        browser.wait_for(&format!("{told}.match(/{is}/) !== null"));
+    }
+    for (name, completed) in [(up.name(), "all"), (down.name(), "0 B")] {
         let row = format!(
             "[...document.querySelectorAll('.more[data-backend=\"{name}\"] [data-of=\"logs\"] \
              td')].map((cell) => cell.textContent)"
@@ -778,37 +795,23 @@ fn an_opened_row_tells_what_is_known_of_its_backend() {
             "{cells}"
         );
     }
-    check(
-        &mut browser,
-        &up_name,
-        "Its messages",
-        &format!("HUSTDBSYNC_BACKEND={up_name}$"),
-    );
-    let refused = r"^no connection: Connection refused .*, [0-9.]+ ms, \d+ s ago$";
-    check(&mut browser, &down.name(), "Last probe", refused);
-    check(&mut browser, &down.name(), "Rate limit", "^none$");
-    check(
-        &mut browser,
-        &down.name(),
-        "In this state for",
-        "^\\d+ s, since ",
-    );
-    check(
-        &mut browser,
-        &down.name(),
-        "Latency, half of the answers",
-        "^none$",
-    );
-    check(&mut browser, &down.name(), "Down in this run", "^[1-9]");
+    assert_clean(&mut browser, address(&server));
+}
 
-    let help = format!(
-        "document.querySelector('.more[data-backend=\"{}\"] a').getAttribute('href')",
+#[test]
+fn the_row_of_one_that_is_down_leads_to_what_the_guide_says_of_that() {
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new();
+    let [up, down] = up_and_down(&home);
+    let _server = open_both(&mut browser, &home, [&up, &down], 1);
+    open_row(&mut browser, &down.name());
+    let link = format!(
+        "document.querySelector('.more[data-backend=\"{}\"] a')",
         down.name()
     );
-    assert_eq!(browser.value(&help), "/guide#hustdbsyncbackenddown");
-    assert_clean(&mut browser, address(&server));
-    // Where that leads.
-    browser.value(&help.replace(".getAttribute('href')", ".click()"));
+    let leads = browser.value(&format!("{link}.getAttribute('href')"));
+    assert_eq!(leads, "/guide#hustdbsyncbackenddown");
+    browser.value(&format!("{link}.click()"));
     browser.wait_for("document.querySelector(':target')?.textContent === 'HustdbsyncBackendDown'");
     for event in ["Runtime.exceptionThrown", "Log.entryAdded"] {
         assert_eq!(browser.events(event), Vec::<Json>::new(), "{event}");
@@ -817,7 +820,6 @@ fn an_opened_row_tells_what_is_known_of_its_backend() {
 
 #[test]
 fn a_page_just_opened_has_the_last_hour() {
-    let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let home = Home::new();
     let down = fake_hustdb();
@@ -887,25 +889,40 @@ fn wait_said(browser: &mut Browser, name: &str, said: &str) {
 }
 
 const REALLY: &str = "document.getElementById('really')";
+const REALLY_DO: &str = "document.getElementById('really-do').click()";
+
+/// Waits until the page asks whether this is really wanted.
+#[track_caller]
+fn wait_asked(browser: &mut Browser, wanted: &str) {
+    browser.wait_for(&format!("{REALLY}.open"));
+    let asked = browser.value("document.getElementById('really-what').textContent");
+    assert_eq!(asked, wanted);
+    // Enter alone does nothing that cannot be undone.
+    assert_eq!(browser.value("document.activeElement.id"), "really-not");
+}
+
+/// Clicks one of a row's buttons that do nothing before they have asked.
+#[track_caller]
+fn click_and_be_asked(browser: &mut Browser, name: &str, button: &str, wanted: &str) {
+    let node = more(name, button);
+    browser.wait_for(&format!("{node}.checkVisibility()"));
+    browser.value(&format!("{node}.click()"));
+    wait_asked(browser, wanted);
+}
 
 #[test]
 fn a_backend_is_paused_resumed_probed_and_limited_from_the_page() {
-    let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let home = Home::new();
-    let fake_hustdb = fake_hustdb();
+    let (server, fake_hustdb) = one_up(&home);
     let name = fake_hustdb.name();
-    home.log(&name).put("k", 1, "v");
-    let server = home.start();
-    server.wait_settled(&name, 1);
     open(&mut browser, &server, 1);
     open_row(&mut browser, &name);
 
     click(&mut browser, &name, "pause", ": paused");
     server.wait_for_state(&name, "paused");
-    let state = part(&name, "state");
-    browser.wait_for(&format!("{state}.textContent === 'paused'"));
-    let tone = format!("{state}.closest('tr').dataset.tone");
+    wait_text(&mut browser, &name, "state", "paused");
+    let tone = format!("{}.closest('tr').dataset.tone", part(&name, "state"));
     assert_eq!(browser.value(&tone), "warn");
     let pause = format!("{}.checkVisibility()", more(&name, "pause"));
     assert_eq!(browser.value(&pause), false, "it is paused already");
@@ -938,8 +955,7 @@ fn a_backend_is_paused_resumed_probed_and_limited_from_the_page() {
 }
 
 #[test]
-fn what_cannot_be_taken_back_is_asked_once_more() {
-    let _alone = alone();
+fn rejected_lines_are_replayed_or_dropped_once_that_is_really_wanted() {
     let Some(mut browser) = browser() else { return };
     let home = Home::new();
     let fake_hustdb = fake_hustdb();
@@ -952,49 +968,42 @@ fn what_cannot_be_taken_back_is_asked_once_more() {
     server.wait_settled(&name, 3);
     open(&mut browser, &server, 1);
     open_row(&mut browser, &name);
-    browser.wait_for(&format!("{}.checkVisibility()", more(&name, "drop")));
-
-    let ask = |browser: &mut Browser, button: &str, wanted: &str| {
-        browser.value(&format!("{}.click()", more(&name, button)));
-        browser.wait_for(&format!("{REALLY}.open"));
-        let asked = browser.value("document.getElementById('really-what').textContent");
-        assert_eq!(asked, wanted);
-        // Enter alone does nothing that cannot be undone.
-        assert_eq!(browser.value("document.activeElement.id"), "really-not");
-    };
     let drops = format!("Drop 2 rejected lines of {name}?");
-    ask(&mut browser, "drop", &drops);
-    browser.press("Enter", 13, Some("\r"));
-    browser.wait_for(&format!("!{REALLY}.open"));
-    ask(&mut browser, "drop", &drops);
-    browser.press("Escape", 27, None);
-    browser.wait_for(&format!("!{REALLY}.open"));
+    for (key, code, text) in [("Enter", 13, Some("\r")), ("Escape", 27, None)] {
+        click_and_be_asked(&mut browser, &name, "drop", &drops);
+        browser.press(key, code, text);
+        browser.wait_for(&format!("!{REALLY}.open"));
+    }
     assert_eq!(reported(&server, &name)["rejected_lines"], 2);
     assert_eq!(home.rejected(&name).len(), 2);
 
-    let yes = "document.getElementById('really-do').click()";
-    ask(
-        &mut browser,
-        "replay",
-        &format!("Replay 2 rejected lines of {name}?"),
-    );
-    browser.value(yes);
+    let replays = format!("Replay 2 rejected lines of {name}?");
+    click_and_be_asked(&mut browser, &name, "replay", &replays);
+    browser.value(REALLY_DO);
     wait_said(&mut browser, &name, "2 lines done, 0 left");
     // They fail again.
     eventually("they are rejected again", || {
         reported(&server, &name)["rejected_lines"] == 2
     });
-    browser.wait_for(&format!("{}.checkVisibility()", more(&name, "drop")));
-    ask(&mut browser, "drop", &drops);
-    browser.value(yes);
+    click_and_be_asked(&mut browser, &name, "drop", &drops);
+    browser.value(REALLY_DO);
     browser.wait_for(&format!("!{}.checkVisibility()", more(&name, "drop")));
     assert_eq!(reported(&server, &name)["rejected_lines"], 0);
     assert_eq!(home.rejected(&name), Vec::<Json>::new());
+}
 
-    ask(&mut browser, "forget", &format!("Forget {name}?"));
-    browser.value(yes);
+#[test]
+fn a_backend_of_which_something_is_left_is_forgotten_once_that_is_wanted_twice() {
+    let Some(mut browser) = browser() else { return };
+    let home = Home::new();
+    let (server, fake_hustdb) = one_up(&home);
+    let name = fake_hustdb.name();
+    open(&mut browser, &server, 1);
+    open_row(&mut browser, &name);
+    let forgets = format!("Forget {name}?");
+    click_and_be_asked(&mut browser, &name, "forget", &forgets);
+    browser.value(REALLY_DO);
     wait_said(&mut browser, &name, "its folder is there");
-    // A backend of which something is left is asked for twice.
     fake_hustdb.kill().unwrap();
     server.wait_for_state(&name, "down");
     home.log(&name).put("k", 2, "v");
@@ -1002,38 +1011,30 @@ fn what_cannot_be_taken_back_is_asked_once_more() {
         reported(&server, &name)["backlog_bytes"].as_u64() > Some(0)
     });
     fs::rename(home.path("logs").join(&name), home.path("away")).unwrap();
-    let left = "Throw away what is left of ".to_owned() + &name + "?";
     // Until the server has seen that the folder is gone, it says that it is there.
-    let answers = |browser: &mut Browser| {
-        ask(browser, "forget", &format!("Forget {name}?"));
-        browser.value(&format!("{}.textContent = ''", more(&name, "said")));
-        browser.value(yes);
-        browser.wait_for(&format!(
-            "{REALLY}.open || {}.textContent !== ''",
-            more(&name, "said")
-        ));
+    let said = format!("{}.textContent", more(&name, "said"));
+    eventually("something is left", || {
+        click_and_be_asked(&mut browser, &name, "forget", &forgets);
+        browser.value(&format!("{said} = ''"));
+        browser.value(REALLY_DO);
+        browser.wait_for(&format!("{REALLY}.open || {said} !== ''"));
         browser.value(&format!("{REALLY}.open")) == true
-    };
-    eventually("something is left", || answers(&mut browser));
-    let asked = browser.value("document.getElementById('really-what').textContent");
-    assert_eq!(asked, left);
-    browser.value(yes);
+    });
+    let throws = format!("Throw away what is left of {name}?");
+    wait_asked(&mut browser, &throws);
+    browser.value(REALLY_DO);
     browser.wait_for("document.querySelectorAll('#list > *').length === 0");
     assert_eq!(server.backend(&name), None);
 }
 
 #[test]
 fn a_viewers_page_has_no_buttons_and_a_page_from_elsewhere_does_nothing() {
-    let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let home = Home::new()
         .with("network.viewer_user", "viewer")
         .with("network.viewer_password", "looks");
-    let fake_hustdb = fake_hustdb();
+    let (server, fake_hustdb) = one_up(&home);
     let name = fake_hustdb.name();
-    home.log(&name).put("k", 1, "v");
-    let server = home.start();
-    server.wait_settled(&name, 1);
     browser.be("viewer", "looks");
     open(&mut browser, &server, 1);
     browser.value(&format!("{}.click()", part(&name, "name")));
@@ -1073,14 +1074,10 @@ fn a_viewers_page_has_no_buttons_and_a_page_from_elsewhere_does_nothing() {
 
 #[test]
 fn a_page_that_stays_open_can_act_after_a_restart_of_the_server() {
-    let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let home = Home::new().with_port();
-    let fake_hustdb = fake_hustdb();
+    let (server, fake_hustdb) = one_up(&home);
     let name = fake_hustdb.name();
-    home.log(&name).put("k", 1, "v");
-    let server = home.start();
-    server.wait_settled(&name, 1);
     open(&mut browser, &server, 1);
     open_row(&mut browser, &name);
     click(&mut browser, &name, "pause", ": paused");
@@ -1095,7 +1092,6 @@ fn a_page_that_stays_open_can_act_after_a_restart_of_the_server() {
 
 #[test]
 fn rejected_lines_are_shown_and_one_of_them_is_replayed_or_dropped() {
-    let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let home = Home::new();
     let fake_hustdb = fake_hustdb();
@@ -1134,10 +1130,8 @@ fn rejected_lines_are_shown_and_one_of_them_is_replayed_or_dropped() {
         browser.value(&format!(
             "{shown}[0].querySelectorAll('button')[{button}].click()"
         ));
-        browser.wait_for(&format!("{REALLY}.open"));
-        let asked = browser.value("document.getElementById('really-what').textContent");
-        assert_eq!(asked, wanted);
-        browser.value("document.getElementById('really-do').click()");
+        wait_asked(browser, wanted);
+        browser.value(REALLY_DO);
     };
     ask(&mut browser, 0, &format!("Replay this line of {name}?"));
     wait_said(&mut browser, &name, "1 line done, 1 left");

@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::observe::browser::browser;
 use crate::observe::harness::{Home, fake_hustdb};
 use crate::observe::log::{Log, put};
-use crate::observe::page::{alone, open, open_row, part};
+use crate::observe::page::{open, open_row, part};
 
 /// Until there are enough samples of the last hour for a line.
 const HISTORY: Duration = Duration::from_secs(95);
@@ -39,7 +39,6 @@ fn log_now(home: &Home, backend: &str, lines: u32) -> Log {
 
 #[test]
 fn the_picture_shows_one_that_catches_up_one_down_one_refused_and_rejected_lines() {
-    let _alone = alone();
     let Some(mut browser) = browser() else { return };
     let is_kept = std::env::var_os("PAGE_PICTURE").is_some();
     let (well, slow, down, rejects) = (fake_hustdb(), fake_hustdb(), fake_hustdb(), fake_hustdb());

@@ -232,8 +232,10 @@ impl World {
     pub(crate) fn handle_reply(&mut self, id: ClientId, reply: &Reply) {
         let said = String::from_utf8_lossy(&reply.body);
         let serial = id.serial;
-        let note = format_args!("client {serial} is answered: {}", said.trim_end());
-        self.trace.note(self.now, note);
+        self.note(format_args!(
+            "client {serial} is answered: {}",
+            said.trim_end()
+        ));
         let client = self.orders.clients.remove(&serial);
         let client = client.expect("nobody is answered twice, nor who has not asked");
         if reply.status != Status::Ok {

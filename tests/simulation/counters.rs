@@ -290,14 +290,11 @@ impl World {
         let backend = &mut self.backends[place];
         let version = mutation.apply_live(&mut backend.store);
         backend.oracle.counters.handle_applied(mutation);
-        self.trace.note(
-            self.now,
-            format_args!(
-                "{place}: HA adds to {}, ver {version} there and {} on the healthy one",
-                mutation.item.key.escape_ascii(),
-                mutation.version
-            ),
-        );
+        self.note(format_args!(
+            "{place}: HA adds to {}, ver {version} there and {} on the healthy one",
+            mutation.item.key.escape_ascii(),
+            mutation.version
+        ));
     }
 
     fn log_later(&mut self, place: usize, mutation: Mutation, within: Duration) {

@@ -131,10 +131,7 @@ impl World {
         (backend.life, backend.mood, backend.probe_shares_mood) = (life, mood, shares);
         backend.changes += 1;
         let change = backend.changes;
-        self.trace.note(
-            self.now,
-            format_args!("{place}: {life:?}, {mood:?} for {lasts:?}"),
-        );
+        self.note(format_args!("{place}: {life:?}, {mood:?} for {lasts:?}"));
         match life {
             Life::Up { .. } => {}
             Life::Down => self.cut_off(place, false),
@@ -173,10 +170,9 @@ impl World {
             0 => u32::MAX,
             _ => self.random.u32(1..4),
         };
-        self.trace.note(
-            self.now,
-            format_args!("the disk: {op:?} fails {times} times after {spared}"),
-        );
+        self.note(format_args!(
+            "the disk: {op:?} fails {times} times after {spared}"
+        ));
         self.disk.inner.fail(op, kind, spared, times);
         if [Op::Open(Area::State), Op::Read(Area::State)].contains(&op) {
             // A checkpoint that cannot be read time and again is held for lost.
@@ -210,8 +206,7 @@ impl World {
             2 => Crash::LosesAll,
             _ => Crash::LosesSome(self.random.u64(..)),
         };
-        self.trace
-            .note(self.now, format_args!("the server dies: {crash:?}"));
+        self.note(format_args!("the server dies: {crash:?}"));
         self.disk.inner.mend();
         self.disk.inner.crash(crash);
         for backend in &mut self.backends {
@@ -244,8 +239,8 @@ impl World {
                 bytes[at] ^= 1 << self.random.u32(..8);
             }
         }
-        self.trace
-            .note(self.now, format_args!("{place}: its checkpoint rots"));
+        let note = format_args!("{place}: its checkpoint rots");
+        self.trace.note(self.now, note);
         backend.oracle.rotted = true;
         self.disk
             .inner
@@ -283,8 +278,7 @@ impl World {
         let Some(server) = &mut self.server else {
             return false;
         };
-        self.trace
-            .note(self.now, format_args!("the server is stopped"));
+        self.trace.note(self.now, "the server is stopped");
         server.control.core.handle_stop(now);
         self.wake(crate::server::CONTROL);
         true
@@ -329,12 +323,12 @@ impl World {
         if !backend.is_up() {
             backend.life = Life::Up { since: now };
         }
-        self.trace.note(now, format_args!("{place}: well again"));
+        self.note(format_args!("{place}: well again"));
     }
 
     /// All is well from now on.
     pub(crate) fn heal(&mut self) {
-        self.trace.note(self.now, format_args!("all is well"));
+        self.note("all is well");
         self.healed = true;
         self.disk.inner.mend();
         self.backends[0].failing_long = None;

@@ -60,8 +60,9 @@ impl World {
     fn take_late(&mut self, connection: u64) {
         if self.may_be_late(connection) {
             let waiting = self.connections[&connection].up.len();
-            let note = format_args!("{connection:x}: what it left behind comes late");
-            self.trace.note(self.now, note);
+            self.note(format_args!(
+                "{connection:x}: what it left behind comes late"
+            ));
             for _ in 0..waiting {
                 self.arrive(connection, 0);
             }

@@ -89,8 +89,7 @@ impl World {
             file,
             text,
         } = warning;
-        self.trace
-            .note(self.now, format_args!("{backend}: {file}: {text}"));
+        self.note(format_args!("{backend}: {file}: {text}"));
         let mut backends = self.backends.iter();
         let Some(place) = backends.position(|model| model.name == *backend) else {
             return;

@@ -32,8 +32,9 @@ impl World {
         }
         self.covers += 1;
         self.disk.inner.set_covered(self.folder_name(place), true);
-        let note = format_args!("somebody mounts something over the logs of {place:?}");
-        self.trace.note(self.now, note);
+        self.note(format_args!(
+            "somebody mounts something over the logs of {place:?}"
+        ));
         let covered = u64::try_from(COVERED.as_micros()).expect("it is short");
         let later = Duration::from_micros(self.moves.u64(..covered));
         self.at(self.now + later, Event::Uncover { place });
@@ -42,8 +43,7 @@ impl World {
     pub(crate) fn uncover(&mut self, place: Option<usize>) {
         self.covers -= 1;
         self.disk.inner.set_covered(self.folder_name(place), false);
-        let note = format_args!("the logs of {place:?} are there again");
-        self.trace.note(self.now, note);
+        self.note(format_args!("the logs of {place:?} are there again"));
         for at in 0..self.backends.len() {
             self.hint_name_soon(at);
         }
@@ -70,7 +70,8 @@ impl World {
             let copy = copy.expect("it is there");
             self.disk.inner.move_in(&backend, &file, copy);
         }
-        let note = format_args!("{place}: somebody makes its folder a link to a copy");
-        self.trace.note(self.now, note);
+        self.note(format_args!(
+            "{place}: somebody makes its folder a link to a copy"
+        ));
     }
 }

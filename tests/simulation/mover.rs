@@ -47,8 +47,7 @@ impl World {
             13 => self.set_clock(place),
             0 => {
                 self.disk.inner.remount();
-                let note = format_args!("somebody remounts the disk");
-                self.trace.note(self.now, note);
+                self.note("somebody remounts the disk");
             }
             1..=2 => self.rename_log(place),
             3 => self.link_log(place),
@@ -80,8 +79,7 @@ impl World {
         self.away.retain(|away| (away.0, &*away.1) != (place, name));
         let backend = self.backends[place].name.clone();
         self.disk.inner.move_in(&backend, name, number);
-        let note = format_args!("{place}: somebody moves {name} in");
-        self.trace.note(self.now, note);
+        self.note(format_args!("{place}: somebody moves {name} in"));
         self.hint_name_soon(place);
     }
 
@@ -94,8 +92,7 @@ impl World {
         let backend = self.backends[place].name.clone();
         self.disk.inner.rename_log(&backend, &file, &to);
         self.backends[place].oracle.handle_alias(&file, &to);
-        let note = format_args!("{place}: somebody renames {file}");
-        self.trace.note(self.now, note);
+        self.note(format_args!("{place}: somebody renames {file}"));
     }
 
     fn link_log(&mut self, place: usize) {
@@ -106,8 +103,7 @@ impl World {
         let backend = self.backends[place].name.clone();
         self.disk.inner.link_log(&backend, &file, &second);
         self.backends[place].oracle.handle_alias(&file, &second);
-        let note = format_args!("{place}: somebody links {file}");
-        self.trace.note(self.now, note);
+        self.note(format_args!("{place}: somebody links {file}"));
     }
 
     fn move_away(&mut self, place: usize, file: &str) {
@@ -115,8 +111,7 @@ impl World {
         let Some(number) = self.disk.inner.move_out(&backend, file) else {
             return;
         };
-        let note = format_args!("{place}: somebody moves {file} away");
-        self.trace.note(self.now, note);
+        self.note(format_args!("{place}: somebody moves {file} away"));
         self.move_in_later(place, file.to_owned(), number);
     }
 
@@ -142,8 +137,7 @@ impl World {
         let Some(number) = self.disk.inner.copy_out(&backend, &file, 0) else {
             return;
         };
-        let note = format_args!("{place}: somebody copies {file}");
-        self.trace.note(self.now, note);
+        self.note(format_args!("{place}: somebody copies {file}"));
         let to = match self.moves.bool() {
             true => format!("{file}.3"),
             false => file.clone(),
@@ -175,8 +169,7 @@ impl World {
         }
         oracle.handle_copied(lines, to);
         disk.move_in(&backend, to, number);
-        let note = format_args!("{place}: somebody puts a copy there as {to}");
-        self.trace.note(self.now, note);
+        self.note(format_args!("{place}: somebody puts a copy there as {to}"));
         self.hint_name_soon(place);
     }
 
@@ -201,8 +194,9 @@ impl World {
         let first_line = usize::try_from(first).expect("it is one of a few");
         if let Some(number) = self.disk.inner.copy_out(&backend, &file, first_line) {
             self.backends[place].oracle.handle_replaced(&file, first);
-            let note = format_args!("{place}: somebody replaces {file} by its lines from {first}");
-            self.trace.note(self.now, note);
+            self.note(format_args!(
+                "{place}: somebody replaces {file} by its lines from {first}"
+            ));
             self.disk.inner.move_in(&backend, &file, number);
         }
     }

@@ -187,56 +187,52 @@ impl World {
             return self.die_in_drain(place);
         }
         if !self.odds(self.plan.faults.net) {
-            self.arrive(connection, usize::MAX);
-            return;
+            return self.arrive(connection, usize::MAX);
         }
+        self.fail_to_arrive(connection, place);
+    }
+
+    /// The next bytes are lost with their connection, or their answers are, or both are held up.
+    fn fail_to_arrive(&mut self, connection: u64, place: usize) {
+        let may_be_late = !self.plan.applies_late.is_zero();
         match self.random.u32(..6) {
-            0 if !self.plan.applies_late.is_zero() => {
-                let note = format_args!("{place}: reset before it is read, by who is in between");
-                self.trace.note(self.now, note);
+            0 if may_be_late => {
+                self.note(format_args!(
+                    "{place}: reset before it is read, by who is in between"
+                ));
                 self.get_stuck(connection);
                 self.tell(connection, Arrival::Closed("reset"));
             }
-            3 if !self.plan.applies_late.is_zero() => {
-                let note = format_args!("{place}: stuck, unread");
-                self.trace.note(self.now, note);
+            3 if may_be_late => {
+                self.note(format_args!("{place}: stuck, unread"));
                 self.get_stuck(connection);
             }
             0 => {
-                self.trace
-                    .note(self.now, format_args!("{place}: reset before it is read"));
+                self.note(format_args!("{place}: reset before it is read"));
                 self.break_off(connection);
             }
             1 | 2 => {
                 let answered = self.random.usize(..300);
-                self.trace.note(
-                    self.now,
-                    format_args!("{place}: reset behind {answered} bytes of answers"),
-                );
+                self.note(format_args!(
+                    "{place}: reset behind {answered} bytes of answers"
+                ));
                 self.arrive(connection, answered);
                 self.break_off(connection);
             }
             3 => {
-                self.trace
-                    .note(self.now, format_args!("{place}: half-open, unread"));
-                self.connections
-                    .get_mut(&connection)
-                    .expect("it is there")
-                    .dead = true;
+                self.note(format_args!("{place}: half-open, unread"));
+                self.fall_silent(connection);
             }
             4 => {
                 let answered = self.random.usize(..300);
-                self.trace.note(
-                    self.now,
-                    format_args!("{place}: half-open behind {answered} bytes of answers"),
-                );
+                self.note(format_args!(
+                    "{place}: half-open behind {answered} bytes of answers"
+                ));
                 self.arrive(connection, answered);
-                if let Some(it) = self.connections.get_mut(&connection) {
-                    it.dead = true;
-                }
+                self.fall_silent(connection);
             }
             _ => {
-                self.trace.note(self.now, format_args!("{place}: stalls"));
+                self.note(format_args!("{place}: stalls"));
                 self.soon(Duration::from_secs(2), Event::Up { connection });
             }
         }
@@ -251,15 +247,10 @@ impl World {
                 if how == 1 {
                     self.arrive(connection, 0);
                 }
-                if let Some(it) = self.connections.get_mut(&connection) {
-                    it.dead = true;
-                }
+                self.fall_silent(connection);
             }
         }
-        self.trace.note(
-            self.now,
-            format_args!("{connection:x}: forgotten in between"),
-        );
+        self.note(format_args!("{connection:x}: forgotten in between"));
     }
 
     /// The backend reads the next bytes. At most `answer_bytes` of what it says to them get away.
@@ -280,17 +271,12 @@ impl World {
             cut_targets == 0 || self.plan.faults.splits || self.plan.faults.partial_writes > 0,
             "G12: a request was cut in its target"
         );
-        self.trace.note(
-            self.now,
-            format_args!("{}: {} bytes, {} back", it.place, bytes.len(), out.len()),
-        );
         let place = it.place;
-        for words in self.backends[place]
-            .talk
-            .iter_mut()
-            .flat_map(std::mem::take)
-        {
-            self.trace.note(self.now, format_args!("{place}: {words}"));
+        let (sent, back) = (bytes.len(), out.len());
+        self.note(format_args!("{place}: {sent} bytes, {back} back"));
+        let talk = self.backends[place].talk.as_mut().map(std::mem::take);
+        for words in talk.into_iter().flatten() {
+            self.note(format_args!("{place}: {words}"));
         }
         out.truncate(answer_bytes);
         let mut rest = &out[..];
@@ -304,13 +290,16 @@ impl World {
         }
         match after {
             After::Continue => {}
-            After::Hang | After::Endless => {
-                if let Some(it) = self.connections.get_mut(&connection) {
-                    it.dead = true;
-                }
-            }
+            After::Hang | After::Endless => self.fall_silent(connection),
             After::Close | After::Reset => self.break_off(connection),
             After::Crash => panic!("G12: a request that takes hustdb down"),
+        }
+    }
+
+    /// The backend's end is not there any more; ours is not told.
+    fn fall_silent(&mut self, connection: u64) {
+        if let Some(it) = self.connections.get_mut(&connection) {
+            it.dead = true;
         }
     }
 
@@ -355,13 +344,9 @@ impl World {
             .map(|(number, _)| *number)
             .collect();
         for connection in to_it {
-            if silently {
-                self.connections
-                    .get_mut(&connection)
-                    .expect("it is there")
-                    .dead = true;
-            } else {
-                self.break_off(connection);
+            match silently {
+                true => self.fall_silent(connection),
+                false => self.break_off(connection),
             }
         }
         if !silently {
@@ -392,8 +377,7 @@ impl World {
                 }
                 Errand::Reply(client, reply) => self.handle_reply(client, &reply),
                 Errand::Forgotten(place) => {
-                    let note = format_args!("{place}: it is forgotten");
-                    self.trace.note(self.now, note);
+                    self.note(format_args!("{place}: it is forgotten"));
                     self.handle_forgotten(place);
                 }
             }

@@ -59,10 +59,9 @@ impl World {
             2..=3 => (self.draw_cut(place, &file, lines), "cuts"),
             _ => (0, "deletes"),
         };
-        self.trace.note(
-            self.now,
-            format_args!("{place}: somebody {what} {file}, {kept} of {lines} lines are left"),
-        );
+        self.note(format_args!(
+            "{place}: somebody {what} {file}, {kept} of {lines} lines are left"
+        ));
         if what == "deletes" {
             self.note_loss(place, &file, 0);
             self.disk.inner.remove_log(&name, &file);

@@ -881,6 +881,11 @@ impl Oracle {
             }
         }
         self.counters.check_end(whose);
+        self.check_histories(whose);
+    }
+
+    /// Of each item, all operations have arrived that are not lost, and the last one last.
+    fn check_histories(&mut self, whose: &str) {
         for (item, history) in &mut self.histories {
             if history.is_free {
                 let all = 0..history.operations.len();

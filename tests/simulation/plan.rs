@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use hustdbsync::internals::binlog::request::Template;
 use hustdbsync::internals::limits::LOOKUP_HOLD;
 use hustdbsync::internals::replay::lane::LaneSettings;
 use hustdbsync::internals::replay::messages::{CheckpointerSettings, ReaderSettings};
@@ -166,6 +167,51 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
+/// Whether something is so that is in so many seeds of a hundred.
+fn percent(random: &mut Rng, odds: u32) -> bool {
+    random.u32(..100) < odds
+}
+
+impl Faults {
+    fn draw(random: &mut Rng) -> Self {
+        Self {
+            net: [0, 5, 20, 80][random.usize(..4)],
+            splits: percent(random, 50),
+            partial_writes: [0, 20, 200][random.usize(..3)],
+            backends: percent(random, 70),
+            disk: percent(random, 40),
+            short_reads: [0, 100, 500][random.usize(..3)],
+            dirty_flags: [0, 100, 500, 1000][random.usize(..4)],
+            crashes: percent(random, 60),
+            stops: percent(random, 40),
+            rot: percent(random, 30),
+            bad_lines: [0, 20, 100][random.usize(..3)],
+            stalls: percent(random, 50),
+            ..Self::default()
+        }
+    }
+}
+
+fn draw_lane(random: &mut Rng, lanes: u32) -> LaneSettings {
+    LaneSettings {
+        template: Template::new("", None),
+        outcomes: Outcomes::default(),
+        lanes,
+        burst_bytes: [0, 700, 4096, 4096][random.usize(..4)],
+        head_bytes_max: 4096,
+        requests_per_connection: [3, 50, 80_000][random.usize(..3)],
+        // A record that is rejected since it failed so often would be missing on the backend: not
+        // asked for here.
+        attempts_max: u32::MAX,
+        records_per_second_max: if percent(random, 15) { 400 } else { 0 },
+        connect_timeout: ms(800),
+        response_timeout: ms(random.u64(600..1_500)),
+        idle_timeout: ms(60_000),
+        keepalive_interval: ms(15_000),
+        lookup_hold: LOOKUP_HOLD,
+    }
+}
+
 /// What the rest of a run is drawn from, where its plan was.
 pub(crate) struct Sources {
     pub(crate) random: Rng,
@@ -227,22 +273,7 @@ impl Plan {
         let share = [2, 8, 32][random.usize(..3)] * bounds.chunk_bytes_max;
         let lanes = random.u32(1..=5);
         let closed_after = ms(random.u64(5_000..8_000));
-        let some = |random: &mut Rng, odds: u32| random.u32(..100) < odds;
-        let faults = Faults {
-            net: [0, 5, 20, 80][random.usize(..4)],
-            splits: some(random, 50),
-            partial_writes: [0, 20, 200][random.usize(..3)],
-            backends: some(random, 70),
-            disk: some(random, 40),
-            short_reads: [0, 100, 500][random.usize(..3)],
-            dirty_flags: [0, 100, 500, 1000][random.usize(..4)],
-            crashes: some(random, 60),
-            stops: some(random, 40),
-            rot: some(random, 30),
-            bad_lines: [0, 20, 100][random.usize(..3)],
-            stalls: some(random, 50),
-            ..Faults::default()
-        };
+        let faults = Faults::draw(random);
         Self {
             backends,
             workers: random.usize(1..=3),
@@ -269,23 +300,7 @@ impl Plan {
                 ttl_hold: ms(2_000),
                 lanes,
             },
-            lane: LaneSettings {
-                template: hustdbsync::internals::binlog::request::Template::new("", None),
-                outcomes: Outcomes::default(),
-                lanes,
-                burst_bytes: [0, 700, 4096, 4096][random.usize(..4)],
-                head_bytes_max: 4096,
-                requests_per_connection: [3, 50, 80_000][random.usize(..3)],
-                // A record that is rejected since it failed so often would be missing on the
-                // backend: not asked for here.
-                attempts_max: u32::MAX,
-                records_per_second_max: if some(random, 15) { 400 } else { 0 },
-                connect_timeout: ms(800),
-                response_timeout: ms(random.u64(600..1_500)),
-                idle_timeout: ms(60_000),
-                keepalive_interval: ms(15_000),
-                lookup_hold: LOOKUP_HOLD,
-            },
+            lane: draw_lane(random, lanes),
             ambiguity_window: ms(6_000),
             drain_timeout: ms(random.u64(100..1_500)),
             minute: ms(random.u64(2_500..9_000)),
@@ -297,7 +312,7 @@ impl Plan {
             values_long: 1,
             keys: random.u64(2..=6),
             strike_gap: ms([700, 2_000, 5_000][random.usize(..3)]),
-            leases: some(random, 80),
+            leases: percent(random, 80),
             chain_step: None,
             poison: None,
             down_longer: Duration::ZERO,

@@ -15,7 +15,7 @@ use hustdbsync::internals::replay::controller::ControllerLinks;
 use hustdbsync::internals::replay::dirty_flags::{BackendDirtyFlags, DirtyFlags};
 use hustdbsync::internals::replay::mailbox::{Mailbox, Wake};
 use hustdbsync::internals::replay::messages::{
-    BackendId, ControlMessage, ReaderMessage, WorkerMessage,
+    BackendId, CheckpointerMessage, ControlMessage, Fed, ReaderMessage, Settled, WorkerMessage,
 };
 use hustdbsync::internals::replay::reader::{Action, LogReader, ReaderLinks, ReaderRules};
 use hustdbsync::internals::replay::testdisk::TestDisk;
@@ -91,31 +91,7 @@ impl Server {
         let threads: Vec<Thread> = (0..WORKERS + plan.workers)
             .map(|_| Thread::default())
             .collect();
-        let control: Arc<Mailbox<ControlMessage>> = mailbox(plan, &threads[CONTROL]);
-        let reader: Arc<Mailbox<ReaderMessage>> = mailbox(plan, &threads[READER]);
-        let checkpointer = mailbox(plan, &threads[CHECKPOINTER]);
-        let workers: Vec<Arc<Mailbox<WorkerMessage>>> = threads[WORKERS..]
-            .iter()
-            .map(|thread| mailbox(plan, thread))
-            .collect();
-        let chunks = plan.reader.memory_budget_bytes / plan.bounds.chunk_bytes_min
-            + plan.backends * (1 + BODY_PIECES_MAX)
-            + 4;
-        let returns = Arc::new(BufferReturns::new(chunks, Arc::clone(&reader)));
-        let dirty_flags = Arc::new(DirtyFlags::new(Arc::clone(&reader)));
-        let counters: Arc<ServerCounters> = Arc::default();
-        let settled_pool = Arc::new(VecPool::new(16));
-        let fed_pool = Arc::new(VecPool::new(16));
-        let reader_links = ReaderLinks {
-            mailbox: Arc::clone(&reader),
-            workers: workers.clone(),
-            checkpointer: Arc::clone(&checkpointer),
-            control: Arc::clone(&control),
-            returns: Arc::clone(&returns),
-            dirty_flags: Arc::clone(&dirty_flags),
-            fed_pool: Arc::clone(&fed_pool),
-            counters: Arc::clone(&counters),
-        };
+        let links = Links::new(plan, &threads);
         let rules = ReaderRules {
             is_backend: |name| {
                 BackendName::parse(name)
@@ -125,61 +101,36 @@ impl Server {
             written_unix: crate::writer::written_unix,
             zone: || "the simulation's".to_owned(),
         };
-        let checkpointer_links = CheckpointerLinks {
-            reconciler: None,
-            mailbox: Arc::clone(&checkpointer),
-            reader: Arc::clone(&reader),
-            control: Arc::clone(&control),
-            settled_pool: Arc::clone(&settled_pool),
-        };
-        let driven = workers.iter().enumerate().map(|(index, own)| {
-            let links = WorkerLinks {
-                mailbox: Arc::clone(own),
-                checkpointer: Arc::clone(&checkpointer),
-                control: Arc::clone(&control),
-                reader: Arc::clone(&reader),
-                returns: Arc::clone(&returns),
-                settled_pool: Arc::clone(&settled_pool),
-                fed_pool: Arc::clone(&fed_pool),
-            };
+        let workers = (0..plan.workers).map(|index| {
+            let seed = seed ^ index as u64;
             Driven {
-                worker: Worker::new(index, plan.workers, links, seed ^ index as u64),
+                worker: Worker::new(index, plan.workers, links.for_worker(index), seed),
                 by_slot: Vec::new(),
                 arrivals: VecDeque::new(),
             }
         });
-        let driven = driven.collect();
-        let settings = plan.reader.clone();
-        let controller_links = ControllerLinks {
-            reconciler: None,
-            mailbox: control,
-            reader: Arc::clone(&reader),
-            checkpointer,
-            workers,
-            dirty_flags: Arc::clone(&dirty_flags),
-        };
         Self {
-            control: Control::new(controller_links, plan, seed, now),
+            control: Control::new(links.for_controller(), plan, seed, now),
             reader: LogReader::with_bounds(
                 disk.inner.clone(),
-                settings,
+                plan.reader.clone(),
                 rules,
-                reader_links,
+                links.for_reader(),
                 plan.bounds,
             ),
             // It says nothing of what it lists.
             checkpointer: Checkpointer::new(
                 disk.inner.unobserved(),
-                checkpointer_links,
+                links.for_checkpointer(),
                 plan.checkpointer.clone(),
                 plan.workers,
             ),
-            workers: driven,
+            workers: workers.collect(),
             threads,
-            reader_mailbox: reader,
-            dirty_flags,
+            reader_mailbox: links.reader,
+            dirty_flags: links.dirty_flags,
             watched: BTreeMap::new(),
-            counters,
+            counters: links.counters,
         }
     }
 
@@ -198,6 +149,86 @@ impl Server {
     pub(crate) fn flags_of(&self, place: usize) -> Option<&BackendDirtyFlags> {
         let backend = self.watched.get(&place)?;
         Some(&*self.reader.info(*backend)?.dirty_flags)
+    }
+}
+
+/// The mailboxes of one life's threads, and what else is between them.
+struct Links {
+    control: Arc<Mailbox<ControlMessage>>,
+    reader: Arc<Mailbox<ReaderMessage>>,
+    checkpointer: Arc<Mailbox<CheckpointerMessage>>,
+    workers: Vec<Arc<Mailbox<WorkerMessage>>>,
+    returns: Arc<BufferReturns>,
+    dirty_flags: Arc<DirtyFlags>,
+    settled_pool: Arc<VecPool<Settled>>,
+    fed_pool: Arc<VecPool<Fed>>,
+    counters: Arc<ServerCounters>,
+}
+
+impl Links {
+    fn new(plan: &Plan, threads: &[Thread]) -> Self {
+        let reader: Arc<Mailbox<ReaderMessage>> = mailbox(plan, &threads[READER]);
+        let workers = threads[WORKERS..].iter();
+        let chunks = plan.reader.memory_budget_bytes / plan.bounds.chunk_bytes_min
+            + plan.backends * (1 + BODY_PIECES_MAX)
+            + 4;
+        Self {
+            control: mailbox(plan, &threads[CONTROL]),
+            checkpointer: mailbox(plan, &threads[CHECKPOINTER]),
+            workers: workers.map(|thread| mailbox(plan, thread)).collect(),
+            returns: Arc::new(BufferReturns::new(chunks, Arc::clone(&reader))),
+            dirty_flags: Arc::new(DirtyFlags::new(Arc::clone(&reader))),
+            reader,
+            settled_pool: Arc::new(VecPool::new(16)),
+            fed_pool: Arc::new(VecPool::new(16)),
+            counters: Arc::default(),
+        }
+    }
+
+    fn for_reader(&self) -> ReaderLinks {
+        ReaderLinks {
+            mailbox: Arc::clone(&self.reader),
+            workers: self.workers.clone(),
+            checkpointer: Arc::clone(&self.checkpointer),
+            control: Arc::clone(&self.control),
+            returns: Arc::clone(&self.returns),
+            dirty_flags: Arc::clone(&self.dirty_flags),
+            fed_pool: Arc::clone(&self.fed_pool),
+            counters: Arc::clone(&self.counters),
+        }
+    }
+
+    fn for_checkpointer(&self) -> CheckpointerLinks {
+        CheckpointerLinks {
+            reconciler: None,
+            mailbox: Arc::clone(&self.checkpointer),
+            reader: Arc::clone(&self.reader),
+            control: Arc::clone(&self.control),
+            settled_pool: Arc::clone(&self.settled_pool),
+        }
+    }
+
+    fn for_worker(&self, index: usize) -> WorkerLinks {
+        WorkerLinks {
+            mailbox: Arc::clone(&self.workers[index]),
+            checkpointer: Arc::clone(&self.checkpointer),
+            control: Arc::clone(&self.control),
+            reader: Arc::clone(&self.reader),
+            returns: Arc::clone(&self.returns),
+            settled_pool: Arc::clone(&self.settled_pool),
+            fed_pool: Arc::clone(&self.fed_pool),
+        }
+    }
+
+    fn for_controller(&self) -> ControllerLinks {
+        ControllerLinks {
+            reconciler: None,
+            mailbox: Arc::clone(&self.control),
+            reader: Arc::clone(&self.reader),
+            checkpointer: Arc::clone(&self.checkpointer),
+            workers: self.workers.clone(),
+            dirty_flags: Arc::clone(&self.dirty_flags),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What happened, in order: its hash tells whether two runs were the same; printed, it tells what
 //! went wrong.
 
-use std::fmt::{Arguments, Write as _};
+use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 /// The trace of one run.
@@ -21,8 +21,8 @@ impl Trace {
         }
     }
 
-    /// Notes what happens now.
-    pub(crate) fn note(&mut self, now: Duration, what: Arguments<'_>) {
+    /// Notes what happens at this time.
+    pub(crate) fn note(&mut self, now: Duration, what: impl Display) {
         self.text.clear();
         let _ = write!(self.text, "{:>12.6} {what}", now.as_secs_f64());
         self.hash = xxhash_rust::xxh3::xxh3_64_with_seed(self.text.as_bytes(), self.hash);

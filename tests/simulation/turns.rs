@@ -138,8 +138,7 @@ impl World {
         let over = server.control.turn(now);
         self.run_errands(&mut server.control);
         if let Some(over) = over {
-            self.trace
-                .note(self.now, format_args!("the end, {:?}", over.cut));
+            self.note(format_args!("the end, {:?}", over.cut));
             self.end_life();
             return Then::Over;
         }

@@ -5,6 +5,7 @@
 //! is everything else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -197,7 +198,8 @@ impl World {
         disk.inner.set_leases(plan.leases);
         disk.inner.set_chains_wait(plan.chain_step.is_some());
         let authorization = format!("Basic {CREDENTIALS}").into_bytes();
-        let backends = (0..plan.backends).map(|place| {
+        let places = 0..plan.backends;
+        let backends = places.clone().map(|place| {
             let mut backend = Backend::new(
                 control::name(place),
                 Store::new(false),
@@ -211,9 +213,8 @@ impl World {
             backend
         });
         let backends = backends.collect();
-        let writers = (0..plan.backends)
-            .map(|_| Writer::new(whims.usize(..3)))
-            .collect();
+        let writers = places.clone().map(|_| Writer::new(whims.usize(..3)));
+        let writers = writers.collect();
         let log_lines = LogLines::default();
         let mut world = Self {
             trace: Trace::new(prints),
@@ -244,42 +245,41 @@ impl World {
             copies: 0,
             covers: 0,
             losses: Vec::new(),
-            names_go_back: Vec::new(),
+            names_go_back: places.map(|_| NamesGoBack::default()).collect(),
             _subscriber: tracing::subscriber::set_default(log_lines.clone()),
             log_lines,
             steps,
             plan,
         };
-        let places = world.plan.backends;
-        world
-            .names_go_back
-            .resize_with(places, NamesGoBack::default);
         if prints {
             println!("{:#?}", world.plan);
         }
-        world.at(Duration::ZERO, Event::Start);
-        for place in 0..world.plan.backends {
-            let begin = world.up_to(Duration::from_secs(2));
-            world.at(begin, Event::Write { place });
-            if world.plan.faults.operator {
-                world.at(begin, Event::Operate { place });
-            }
-            if world.plan.faults.moves {
-                world.at(begin, Event::Move { place });
-            }
-            if world.plan.faults.strays {
-                world.at(begin, Event::Stray { place });
-            }
-            if world.plan.counters {
-                world.at(begin, Event::Count { place });
-            }
-        }
-        let strike = world.up_to(world.plan.strike_gap);
-        world.at(strike, Event::Strike);
-        if world.plan.commands {
-            world.at(Duration::from_secs(1), Event::Command);
-        }
+        world.plan_first_events();
         world
+    }
+
+    /// The server starts, and everyone whom the plan has begins; each goes on by itself.
+    fn plan_first_events(&mut self) {
+        self.at(Duration::ZERO, Event::Start);
+        for place in 0..self.plan.backends {
+            let begin = self.up_to(Duration::from_secs(2));
+            self.at(begin, Event::Write { place });
+            for (takes_part, event) in [
+                (self.plan.faults.operator, Event::Operate { place }),
+                (self.plan.faults.moves, Event::Move { place }),
+                (self.plan.faults.strays, Event::Stray { place }),
+                (self.plan.counters, Event::Count { place }),
+            ] {
+                if takes_part {
+                    self.at(begin, event);
+                }
+            }
+        }
+        let strike = self.up_to(self.plan.strike_gap);
+        self.at(strike, Event::Strike);
+        if self.plan.commands {
+            self.at(Duration::from_secs(1), Event::Command);
+        }
     }
 
     pub(crate) fn unix(&self) -> u64 {
@@ -302,6 +302,11 @@ impl World {
     /// Whether something comes about that does so in `of_thousand`.
     pub(crate) fn odds(&mut self, of_thousand: u32) -> bool {
         of_thousand > 0 && self.random.u32(..1000) < of_thousand
+    }
+
+    /// Notes what happens now.
+    pub(crate) fn note(&mut self, what: impl Display) {
+        self.trace.note(self.now, what);
     }
 
     /// Plans an event.
@@ -334,8 +339,7 @@ impl World {
         self.handle(event);
         for deletion in self.disk.inner.take_deletions() {
             let Deletion { backend, name, .. } = &deletion;
-            self.trace
-                .note(at, format_args!("{backend}: {name} is deleted"));
+            self.note(format_args!("{backend}: {name} is deleted"));
             let place = self
                 .backends
                 .iter()
@@ -364,44 +368,32 @@ impl World {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Turn { life, thread, turn } => {
-                if life == self.life {
-                    self.take_turn(thread, turn);
-                }
-            }
+            // Of a life that is over.
+            Event::Turn { life, .. }
+            | Event::Probe { life, .. }
+            | Event::ProbeLate { life, .. }
+            | Event::ProbeLost { life, .. }
+            | Event::Resolved { life, .. }
+            | Event::Forget { life, .. }
+            | Event::AskPoint { life, .. }
+            | Event::ChainStep { life, .. }
+                if life != self.life => {}
+            Event::Turn { thread, turn, .. } => self.take_turn(thread, turn),
             Event::Knock { connection } => self.handle_knock(connection),
             Event::Up { connection } => self.handle_up(connection),
             Event::Down { connection, what } => self.handle_down(connection, what),
             Event::Late { connection } => self.handle_late(connection),
             Event::Probe {
-                life,
                 backend,
                 authenticated,
                 probe,
-            } => {
-                if life == self.life {
-                    self.handle_probe(backend, authenticated, probe);
-                }
+                ..
+            } => self.handle_probe(backend, authenticated, probe),
+            Event::ProbeLate { backend, probe, .. } => {
+                self.answer_probe(backend, probe, ProbeResult::Silent("late".to_owned()));
             }
-            Event::ProbeLate {
-                life,
-                backend,
-                probe,
-            } => {
-                if life == self.life {
-                    self.answer_probe(backend, probe, ProbeResult::Silent("late".to_owned()));
-                }
-            }
-            Event::ProbeLost { life, place } => {
-                if life == self.life {
-                    self.lose_probe(place);
-                }
-            }
-            Event::Resolved { life, backend } => {
-                if life == self.life {
-                    self.handle_resolved(backend);
-                }
-            }
+            Event::ProbeLost { place, .. } => self.lose_probe(place),
+            Event::Resolved { backend, .. } => self.handle_resolved(backend),
             Event::Write { place } => self.write(place),
             Event::WriteRest { place } => self.write_rest(place),
             Event::Hint { place, new_file } => self.hint(place, new_file),
@@ -426,25 +418,11 @@ impl World {
                 self.write_increment(place, &mutation);
             }
             Event::Command => self.command(),
-            Event::Forget { life, place, yes } => {
-                if life == self.life {
-                    self.forget_backend(place, yes);
-                }
-            }
+            Event::Forget { place, yes, .. } => self.forget_backend(place, yes),
             Event::AskPoint {
-                life,
-                client,
-                request,
-            } => {
-                if life == self.life {
-                    self.ask_point(client, *request);
-                }
-            }
-            Event::ChainStep { life, job_id } => {
-                if life == self.life {
-                    self.step_chain(job_id);
-                }
-            }
+                client, request, ..
+            } => self.ask_point(client, *request),
+            Event::ChainStep { job_id, .. } => self.step_chain(job_id),
             Event::Strike => self.strike(),
             Event::Stop { failing } => self.stop_hard(failing),
             Event::EndMidway => self.end_midway(),
@@ -475,8 +453,8 @@ impl World {
             return;
         }
         self.life += 1;
-        self.trace
-            .note(self.now, format_args!("life {} begins", self.life));
+        let life = self.life;
+        self.note(format_args!("life {life} begins"));
         self.note_server_start();
         for backend in &mut self.backends {
             if backend.oracle.rotted {

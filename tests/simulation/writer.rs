@@ -339,10 +339,9 @@ impl World {
         };
         self.backends[place].oracle.expect_stray(name, line);
         self.disk.inner.append_unlinked(meta, &text);
-        self.trace.note(
-            self.now,
-            format_args!("{backend}: somebody writes to {name}, which is deleted"),
-        );
+        self.note(format_args!(
+            "{backend}: somebody writes to {name}, which is deleted"
+        ));
     }
 
     /// Tells the oracle of the file's next line.
@@ -475,10 +474,10 @@ impl World {
         let name = self.backends[place].name.clone();
         let new_file = self.disk.inner.meta_of(&name, file).is_none();
         self.disk.inner.append_log(&name, file, bytes);
-        self.trace.note(
-            self.now,
-            format_args!("{place}: HA writes {} bytes to {file}", bytes.len()),
-        );
+        self.note(format_args!(
+            "{place}: HA writes {} bytes to {file}",
+            bytes.len()
+        ));
         if self.odds(self.plan.faults.dirty_flags) {
             if self.odds(300) {
                 self.soon(Duration::from_secs(1), Event::Hint { place, new_file });

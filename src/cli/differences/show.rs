@@ -176,7 +176,6 @@ mod tests {
 
     use super::super::drop::{Dropped, drop};
     use super::*;
-    use crate::cli::scope::Scope;
     use crate::reconcile::difference::{FILE_NAME, How, Settlement};
 
     fn difference(key: &[u8], unix: u64) -> Difference {
@@ -258,77 +257,20 @@ mod tests {
         for (line, end) in lines.iter().zip(ends) {
             assert!(line.ends_with(end), "{line}");
         }
-        let none = Selection::default;
-        let id = u64::from_str_radix(&lines[0][..16], 16).unwrap();
-        for (selection, expected) in [
-            (
-                Selection {
-                    scope: Scope {
-                        since: Some(150),
-                        ..Scope::default()
-                    },
-                    ..none()
-                },
-                &lines[1..],
-            ),
-            (
-                Selection {
-                    scope: Scope {
-                        until: Some(150),
-                        ..Scope::default()
-                    },
-                    ..none()
-                },
-                &lines[..1],
-            ),
-            (
-                Selection {
-                    why: Some("ttl_unknown".to_owned()),
-                    ..none()
-                },
-                &lines[1..],
-            ),
-            (
-                Selection {
-                    seen: Some("peer_lacks".to_owned()),
-                    ..none()
-                },
-                &lines[..1],
-            ),
-            (
-                Selection {
-                    scope: Scope {
-                        ids: vec![id],
-                        ..Scope::default()
-                    },
-                    ..none()
-                },
-                &lines[..1],
-            ),
-            (
-                Selection {
-                    scope: Scope {
-                        backend: Some("b:1".to_owned()),
-                        ..Scope::default()
-                    },
-                    ..none()
-                },
-                &[],
-            ),
-            (
-                Selection {
-                    scope: Scope {
-                        backend: Some("a:1".to_owned()),
-                        ..Scope::default()
-                    },
-                    ..none()
-                },
-                &lines[..],
-            ),
-        ] {
+        let check = |select: &dyn Fn(&mut Selection), expected: &[&str]| {
+            let mut selection = Selection::default();
+            select(&mut selection);
             let found = listed(&selection, false);
             assert_eq!(found.lines().collect::<Vec<_>>(), expected, "{selection:?}");
-        }
+        };
+        let id = u64::from_str_radix(&lines[0][..16], 16).unwrap();
+        check(&|it| it.scope.since = Some(150), &lines[1..]);
+        check(&|it| it.scope.until = Some(150), &lines[..1]);
+        check(&|it| it.why = Some("ttl_unknown".to_owned()), &lines[1..]);
+        check(&|it| it.seen = Some("peer_lacks".to_owned()), &lines[..1]);
+        check(&|it| it.scope.ids = vec![id], &lines[..1]);
+        check(&|it| it.scope.backend = Some("b:1".to_owned()), &[]);
+        check(&|it| it.scope.backend = Some("a:1".to_owned()), &lines);
     }
 
     #[test]

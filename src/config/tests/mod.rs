@@ -51,13 +51,8 @@ fn the_originals_file_loads_without_a_warning_and_means_the_defaults() {
 
 /// The defaults as the specification's tables state them.
 #[test]
-fn the_defaults_are_those_of_the_specification() {
-    let Config {
-        network,
-        sync,
-        path,
-        ..
-    } = load("{}");
+fn the_defaults_of_network_are_those_of_the_specification() {
+    let Config { network, path, .. } = load("{}");
     let specified = NetworkSettings {
         port: 8089,
         bind: None,
@@ -81,6 +76,11 @@ fn the_defaults_are_those_of_the_specification() {
         access_allow: "127.0.0.1".parse().unwrap(),
     };
     assert_eq!(network, specified);
+    assert_eq!(path, Path::new("/opt/sync/sync_server.json"));
+}
+
+#[test]
+fn the_defaults_of_sync_are_those_of_the_specification() {
     let specified = SyncSettings {
         daemon: true,
         logs_path: "/data/hustdbha/logs/".into(),
@@ -124,8 +124,7 @@ fn the_defaults_are_those_of_the_specification() {
         log_level: LogLevel::Info,
         log_format: LogFormat::Text,
     };
-    assert_eq!(sync, specified);
-    assert_eq!(path, Path::new("/opt/sync/sync_server.json"));
+    assert_eq!(load("{}").sync, specified);
 }
 
 #[test]

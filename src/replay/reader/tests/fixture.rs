@@ -393,89 +393,94 @@ impl Fixture {
 
     fn handle_checkpointer_message(&mut self, message: CheckpointerMessage) {
         match message {
-            CheckpointerMessage::Of(backend, BackendMessage::FileOpened(opened)) => {
-                let FileOpened {
-                    file,
-                    name,
-                    identity,
-                    start,
-                } = &opened;
-                let ledger = self.ledger(backend);
-                ledger.open_file(*file, name, *identity, *start);
-                self.known_by
-                    .insert(*file, u64::from(identity.prefix_bytes));
-                self.opened.push(opened);
-            }
-            CheckpointerMessage::Of(backend, BackendMessage::Segment { segment }) => {
-                assert!(self.opened.iter().any(|opened| opened.file == segment.file));
-                let bytes = segment.end_byte.min(IDENTITY_PREFIX_BYTES_MAX as u64);
-                let known = self.known_by[&segment.file];
-                assert!(
-                    known >= bytes,
-                    "G1: {bytes} bytes of a log are read that is known by {known}: were it written \
-                     anew, nothing would tell"
-                );
-                self.ledger(backend).register(&segment);
-                let counters = &self.infos[backend.index()].counters;
-                let bytes = segment.bytes();
-                counters.registered_bytes.add(bytes);
-                let id = segment.id;
-                let settled = segment.settled_before.len();
-                self.left.insert(id, segment.lines);
-                self.segments.insert(id, segment);
-                self.owners.insert(id, backend);
-                self.handle_lines(id, u32::try_from(settled).unwrap());
-            }
-            CheckpointerMessage::Of(backend, BackendMessage::Rejected(rejection)) => {
-                let segment = rejection.segment;
-                let ledger = self.ledger(backend);
-                ledger.settle(rejection.segment, rejection.line, Tally::Rejected);
-                self.rejected.push(*rejection);
-                self.handle_lines(segment, 1);
-            }
-            CheckpointerMessage::Of(backend, BackendMessage::FileGone { file }) => {
-                self.ledger(backend).file_gone(file);
-                self.gone.push(file);
-            }
-            CheckpointerMessage::Of(
-                backend,
-                BackendMessage::FileMoved {
-                    file,
-                    name,
-                    away_unix,
-                },
-            ) => {
-                self.ledger(backend).file_moved(file, &name, away_unix);
-                let opened = self.opened.iter_mut().find(|opened| opened.file == file);
-                opened.expect("a file is opened before it moves").name = name;
-                self.moved.push((file, away_unix));
-            }
-            CheckpointerMessage::Of(backend, BackendMessage::EntriesMoved { files, legacy }) => {
-                self.ledger(backend).entries_moved(&files, &legacy)
-            }
-            CheckpointerMessage::Of(
-                backend,
-                BackendMessage::EntriesForgotten { files, legacy },
-            ) => {
-                self.ledger(backend).forget_entries(&files, &legacy);
-                self.forgotten.push((files, legacy));
-            }
-            CheckpointerMessage::Of(backend, BackendMessage::Flushed { epoch, .. }) => {
-                if let Some(next) = self.next_ledgers.remove(&backend) {
-                    self.ledgers.insert(backend, next);
-                }
-                self.flushed.push(epoch);
-            }
-            CheckpointerMessage::Of(backend, BackendMessage::FileIdentified { file, identity }) => {
-                self.ledger(backend).identify_file(file, identity);
-                self.known_by.insert(file, u64::from(identity.prefix_bytes));
-                self.identified.push(file);
-            }
+            CheckpointerMessage::Of(backend, message) => self.handle_message(backend, message),
             CheckpointerMessage::LogAway(log) => self.away.push((log.name.to_string(), log.bytes)),
             CheckpointerMessage::LogCopied { key, copy, .. } => self.copied.push((key, copy)),
             CheckpointerMessage::SyncPoint { id, .. } => self.points.push((id, self.away.len())),
             other => panic!("the reader does not say {other:?}"),
         }
+    }
+
+    /// What the checkpointer is told of a backend.
+    fn handle_message(&mut self, backend: BackendId, message: BackendMessage) {
+        match message {
+            BackendMessage::FileOpened(opened) => self.handle_opened(backend, opened),
+            BackendMessage::Segment { segment } => self.handle_segment(backend, segment),
+            BackendMessage::Rejected(rejection) => {
+                let segment = rejection.segment;
+                let ledger = self.ledger(backend);
+                ledger.settle(segment, rejection.line, Tally::Rejected);
+                self.rejected.push(*rejection);
+                self.handle_lines(segment, 1);
+            }
+            BackendMessage::FileGone { file } => {
+                self.ledger(backend).file_gone(file);
+                self.gone.push(file);
+            }
+            BackendMessage::FileMoved {
+                file,
+                name,
+                away_unix,
+            } => {
+                self.ledger(backend).file_moved(file, &name, away_unix);
+                let opened = self.opened.iter_mut().find(|opened| opened.file == file);
+                opened.expect("a file is opened before it moves").name = name;
+                self.moved.push((file, away_unix));
+            }
+            BackendMessage::EntriesMoved { files, legacy } => {
+                self.ledger(backend).entries_moved(&files, &legacy)
+            }
+            BackendMessage::EntriesForgotten { files, legacy } => {
+                self.ledger(backend).forget_entries(&files, &legacy);
+                self.forgotten.push((files, legacy));
+            }
+            BackendMessage::Flushed { epoch, .. } => {
+                if let Some(next) = self.next_ledgers.remove(&backend) {
+                    self.ledgers.insert(backend, next);
+                }
+                self.flushed.push(epoch);
+            }
+            BackendMessage::FileIdentified { file, identity } => {
+                self.ledger(backend).identify_file(file, identity);
+                self.known_by.insert(file, u64::from(identity.prefix_bytes));
+                self.identified.push(file);
+            }
+            other => panic!("the reader does not say {other:?}"),
+        }
+    }
+
+    fn handle_opened(&mut self, backend: BackendId, opened: FileOpened) {
+        let FileOpened {
+            file,
+            name,
+            identity,
+            start,
+        } = &opened;
+        let ledger = self.ledger(backend);
+        ledger.open_file(*file, name, *identity, *start);
+        self.known_by
+            .insert(*file, u64::from(identity.prefix_bytes));
+        self.opened.push(opened);
+    }
+
+    fn handle_segment(&mut self, backend: BackendId, segment: NewSegment) {
+        assert!(self.opened.iter().any(|opened| opened.file == segment.file));
+        let bytes = segment.end_byte.min(IDENTITY_PREFIX_BYTES_MAX as u64);
+        let known = self.known_by[&segment.file];
+        assert!(
+            known >= bytes,
+            "G1: {bytes} bytes of a log are read that is known by {known}: were it written anew, \
+             nothing would tell"
+        );
+        self.ledger(backend).register(&segment);
+        let counters = &self.infos[backend.index()].counters;
+        counters.registered_bytes.add(segment.bytes());
+        let id = segment.id;
+        let settled = segment.settled_before.len();
+        self.left.insert(id, segment.lines);
+        self.segments.insert(id, segment);
+        self.owners.insert(id, backend);
+        self.handle_lines(id, u32::try_from(settled).unwrap());
     }
 
     fn ledger(&mut self, backend: BackendId) -> &mut BackendLedger {

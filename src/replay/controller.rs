@@ -192,6 +192,7 @@ impl Controller {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "an arm for each message")]
     fn handle_message(&mut self, message: ControlMessage, now: Now) {
         match message {
             ControlMessage::BackendFound(folder) => {

@@ -200,16 +200,14 @@ pub mod reconcile {
 
 pub mod replay {
     pub mod checkpointer {
-        pub use crate::replay::checkpointer::{
-            Checkpointer, CheckpointerLinks, Turn, replace_checkpoint,
-        };
+        pub use crate::replay::checkpointer::{Checkpointer, Turn, replace_checkpoint};
     }
     pub mod chunk {
         pub use crate::replay::chunk::BufferReturns;
     }
     pub mod controller {
         pub use crate::replay::controller::{
-            Action, Controller, ControllerLinks, ControllerRules, ControllerSettings,
+            Action, Controller, ControllerRules, ControllerSettings,
         };
         pub mod action {
             pub use crate::replay::controller::action::{ProbeResult, Reply};
@@ -229,6 +227,9 @@ pub mod replay {
     }
     pub mod lane {
         pub use crate::replay::lane::LaneSettings;
+    }
+    pub mod links {
+        pub use crate::replay::links::{ControllerLinks, Links, Mailboxes, ReconcilerLinks};
     }
     pub mod mailbox {
         pub use crate::replay::mailbox::{Mailbox, NoWaker, Wake};
@@ -250,17 +251,13 @@ pub mod replay {
         pub use crate::replay::reachability::{KnownOutages, Reachability};
     }
     pub mod reader {
-        pub use crate::replay::reader::{
-            Action, LogReader, ReaderLinks, ReaderRules, Turn, chunks_max,
-        };
+        pub use crate::replay::reader::{Action, LogReader, ReaderRules, Turn, chunks_max};
         pub mod buffers {
             pub use crate::replay::reader::buffers::ReaderBounds;
         }
     }
     pub mod reconciler {
-        pub use crate::replay::reconciler::{
-            Address, Reconciler, ReconcilerLinks, Surroundings, Turn,
-        };
+        pub use crate::replay::reconciler::{Address, Reconciler, Surroundings, Turn};
     }
     pub mod testdisk {
         pub use crate::replay::testdisk::{Crash, Deletion, Observer, Op, TestDisk};
@@ -269,7 +266,7 @@ pub mod replay {
         pub use crate::replay::vec_pool::VecPool;
     }
     pub mod worker {
-        pub use crate::replay::worker::{Worker, WorkerLinks};
+        pub use crate::replay::worker::Worker;
     }
 }
 

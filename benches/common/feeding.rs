@@ -10,16 +10,13 @@ use std::time::{Duration, Instant};
 
 use hustdbsync::internals::clock::Now;
 use hustdbsync::internals::engine::files::RealDisk;
-use hustdbsync::internals::replay::chunk::BufferReturns;
-use hustdbsync::internals::replay::dirty_flags::DirtyFlags;
-use hustdbsync::internals::replay::mailbox::{Mailbox, NoWaker};
+use hustdbsync::internals::replay::links::{Links, Mailboxes};
 use hustdbsync::internals::replay::messages::{
     BackendId, BackendInfo, BackendMessage, CheckpointerMessage, ControlMessage, ReaderMessage,
     ReaderSettings, ResumePlan, WorkerMessage,
 };
 use hustdbsync::internals::replay::reachability::KnownOutages;
-use hustdbsync::internals::replay::reader::{LogReader, ReaderLinks, ReaderRules, chunks_max};
-use hustdbsync::internals::replay::vec_pool::VecPool;
+use hustdbsync::internals::replay::reader::{LogReader, ReaderRules, chunks_max};
 
 use super::{Home, now_unix};
 
@@ -27,34 +24,18 @@ use super::{Home, now_unix};
 pub(crate) const BACKEND: &str = "127.0.0.1:9998";
 const BUDGET_BYTES: usize = 64 << 20;
 
-fn mailbox<T>() -> Arc<Mailbox<T>> {
-    Arc::new(Mailbox::new(1024, Box::new(NoWaker)))
-}
-
 /// A reader with one backend, whose every batch is taken and let go at once.
 struct Fixture {
     reader: LogReader<RealDisk>,
-    links: ReaderLinks,
+    links: Links,
     now: Now,
     records: u64,
 }
 
 impl Fixture {
     fn new(home: &Home, reads_ahead: bool) -> Self {
-        let reader_mailbox = mailbox();
-        let links = ReaderLinks {
-            mailbox: Arc::clone(&reader_mailbox),
-            workers: vec![mailbox()],
-            checkpointer: mailbox(),
-            control: mailbox(),
-            returns: Arc::new(BufferReturns::new(
-                chunks_max(BUDGET_BYTES, 16),
-                Arc::clone(&reader_mailbox),
-            )),
-            dirty_flags: Arc::new(DirtyFlags::new(reader_mailbox)),
-            fed_pool: Arc::new(VecPool::new(64)),
-            counters: Arc::default(),
-        };
+        let mailboxes = Mailboxes::without_wakers(1, 1024);
+        let links = Links::new(mailboxes, chunks_max(BUDGET_BYTES, 16), 64);
         let settings = ReaderSettings {
             lanes_per_backend: 16,
             memory_budget_bytes: BUDGET_BYTES,
@@ -72,7 +53,7 @@ impl Fixture {
             disk = disk.with_read_ahead();
         }
         Self {
-            reader: LogReader::new(disk, settings, rules, links.clone()),
+            reader: LogReader::new(disk, settings, rules, links.for_reader()),
             links,
             now: Now {
                 monotonic: Duration::from_secs(1000),
@@ -86,7 +67,7 @@ impl Fixture {
     fn begin(&mut self) {
         let backend = BackendId(0);
         while !matches!(
-            self.links.control.receive(),
+            self.links.mailboxes.control.receive(),
             Some(ControlMessage::BackendFound(_))
         ) {
             self.reader.turn(self.now);
@@ -111,28 +92,36 @@ impl Fixture {
                 outages: KnownOutages::default(),
             },
         ] {
-            self.links.mailbox.send(mail).expect("there is room");
+            self.links
+                .mailboxes
+                .reader
+                .send(mail)
+                .expect("there is room");
         }
     }
 
     fn turn(&mut self) {
         self.reader.turn(self.now);
         while self.reader.poll_action().is_some() {}
-        while let Some(mail) = self.links.workers[0].receive() {
+        while let Some(mail) = self.links.mailboxes.workers[0].receive() {
             if let WorkerMessage::Batch(batch) = mail {
                 self.records += batch.records.len() as u64;
                 self.links.fed_pool.give(batch.records);
                 self.links.returns.release(batch.chunk);
             }
         }
-        while let Some(mail) = self.links.checkpointer.receive() {
+        while let Some(mail) = self.links.mailboxes.checkpointer.receive() {
             if let CheckpointerMessage::Of(backend, BackendMessage::Segment { segment }) = mail {
                 let done = ReaderMessage::SegmentDone {
                     backend,
                     done: segment.done(),
                     epoch: 0,
                 };
-                self.links.mailbox.send(done).expect("there is room");
+                self.links
+                    .mailboxes
+                    .reader
+                    .send(done)
+                    .expect("there is room");
             }
         }
     }

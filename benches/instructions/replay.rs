@@ -9,20 +9,18 @@ use hustdbsync::internals::binlog::request::Template;
 use hustdbsync::internals::clock::Now;
 use hustdbsync::internals::connections::{Action, Connected};
 use hustdbsync::internals::engine::files::RealDisk;
-use hustdbsync::internals::replay::checkpointer::{Checkpointer, CheckpointerLinks};
-use hustdbsync::internals::replay::chunk::BufferReturns;
-use hustdbsync::internals::replay::dirty_flags::DirtyFlags;
+use hustdbsync::internals::replay::checkpointer::Checkpointer;
 use hustdbsync::internals::replay::lane::LaneSettings;
-use hustdbsync::internals::replay::mailbox::{Mailbox, NoWaker};
+use hustdbsync::internals::replay::links::{Links, Mailboxes};
+use hustdbsync::internals::replay::mailbox::Mailbox;
 use hustdbsync::internals::replay::messages::{
     BackendId, BackendInfo, CheckpointerMessage, CheckpointerSettings, ControlMessage,
     ReaderMessage, ReaderSettings, WorkerMessage,
 };
 use hustdbsync::internals::replay::outcome::Outcomes;
 use hustdbsync::internals::replay::reachability::KnownOutages;
-use hustdbsync::internals::replay::reader::{LogReader, ReaderLinks, ReaderRules, chunks_max};
-use hustdbsync::internals::replay::vec_pool::VecPool;
-use hustdbsync::internals::replay::worker::{Worker, WorkerLinks};
+use hustdbsync::internals::replay::reader::{LogReader, ReaderRules, chunks_max};
+use hustdbsync::internals::replay::worker::Worker;
 use tempfile::TempDir;
 
 use crate::paths::{ANSWER, log};
@@ -50,10 +48,6 @@ const CHECKPOINTER: CheckpointerSettings = CheckpointerSettings {
     rejected_bytes_max: 1 << 30,
     compares_keys: false,
 };
-
-fn mailbox<T>() -> Arc<Mailbox<T>> {
-    Arc::new(Mailbox::new(1024, Box::new(NoWaker)))
-}
 
 struct Threads {
     reader: LogReader<RealDisk>,
@@ -92,37 +86,8 @@ impl Threads {
         let file = logs.join(NAME).join("2026-11-22-16-40.log");
         fs::write(file, log()).expect("a log can be written");
 
-        let (reader, checkpointer, worker) = (mailbox(), mailbox(), mailbox());
-        let control = mailbox();
-        let chunks = chunks_max(BUDGET_BYTES, 16);
-        let returns = Arc::new(BufferReturns::new(chunks, Arc::clone(&reader)));
-        let (settled_pool, fed_pool) = (Arc::new(VecPool::new(64)), Arc::new(VecPool::new(64)));
-        let reader_links = ReaderLinks {
-            mailbox: Arc::clone(&reader),
-            workers: vec![Arc::clone(&worker)],
-            checkpointer: Arc::clone(&checkpointer),
-            control: Arc::clone(&control),
-            returns: Arc::clone(&returns),
-            dirty_flags: Arc::new(DirtyFlags::new(Arc::clone(&reader))),
-            fed_pool: Arc::clone(&fed_pool),
-            counters: Arc::default(),
-        };
-        let worker_links = WorkerLinks {
-            mailbox: worker,
-            checkpointer: Arc::clone(&checkpointer),
-            control: Arc::clone(&control),
-            reader: Arc::clone(&reader),
-            returns,
-            settled_pool: Arc::clone(&settled_pool),
-            fed_pool,
-        };
-        let checkpointer_links = CheckpointerLinks {
-            mailbox: checkpointer,
-            reader: Arc::clone(&reader),
-            control: Arc::clone(&control),
-            settled_pool,
-            reconciler: None,
-        };
+        let mailboxes = Mailboxes::without_wakers(1, 1024);
+        let links = Links::new(mailboxes, chunks_max(BUDGET_BYTES, 16), 64);
         let rules = ReaderRules {
             is_backend: |_| Ok(()),
             written_unix: |_| None,
@@ -130,17 +95,17 @@ impl Threads {
         };
         let disk = || RealDisk::new(logs.clone(), state.clone());
         Self {
-            reader: LogReader::new(disk(), READER, rules, reader_links),
-            worker: Worker::new(0, 1, worker_links, 1),
-            checkpointer: Checkpointer::new(disk(), checkpointer_links, CHECKPOINTER, 1),
+            reader: LogReader::new(disk(), READER, rules, links.for_reader()),
+            worker: Worker::new(0, 1, links.for_worker(0), 1),
+            checkpointer: Checkpointer::new(disk(), links.for_checkpointer(), CHECKPOINTER, 1),
             backend: BackendInfo {
                 id: BACKEND,
                 name: NAME.into(),
                 counters: Arc::default(),
                 dirty_flags: Arc::default(),
             },
-            reader_mailbox: reader,
-            control,
+            reader_mailbox: links.mailboxes.reader,
+            control: links.mailboxes.control,
             now: START,
             asked: Vec::new(),
             request_bytes: 0,

@@ -38,7 +38,8 @@ use crate::engine::signals::Signals;
 use crate::engine::wait::wait;
 use crate::http::answer::{ClientId, Status};
 use crate::replay::controller::action::Reply;
-use crate::replay::controller::{Action, Controller, ControllerLinks, ControllerRules};
+use crate::replay::controller::{Action, Controller, ControllerRules};
+use crate::replay::links::ControllerLinks;
 use crate::status::counters::ServerCounters;
 
 pub use ending::Ending;

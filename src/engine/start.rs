@@ -91,11 +91,11 @@ impl Assembly<'_> {
     fn checkpointer(&self, poll: Poll, waker: PollWaker) -> Body {
         let disk = self
             .disk()
-            .with_counters(Arc::clone(&self.links.counters))
+            .with_counters(Arc::clone(&self.links.replay.counters))
             .with_threads(Arc::new(waker));
         let checkpointer = Checkpointer::new(
             disk,
-            self.links.for_checkpointer(),
+            self.links.replay.for_checkpointer(),
             self.settings.controller.checkpointer.clone(),
             self.config.sync.threads,
         );
@@ -114,7 +114,7 @@ impl Assembly<'_> {
             zone: zone_of_lines,
         };
         let settings = self.settings.controller.reader.clone();
-        let reader = LogReader::new(disk, settings, rules, self.links.for_reader());
+        let reader = LogReader::new(disk, settings, rules, self.links.replay.for_reader());
         let (logs, clock) = (self.config.sync.logs_path.clone(), self.clock);
         Box::new(move || reader_mio::run(reader, poll, logs, clock))
     }
@@ -133,7 +133,7 @@ impl Assembly<'_> {
 
     fn worker(&self, index: usize, driver: WorkerBody) -> Body {
         let workers = self.config.sync.threads;
-        let links = self.links.for_worker(index);
+        let links = self.links.replay.for_worker(index);
         let worker = Worker::new(index, workers, links, fastrand::u64(..));
         let (is_pinned, clock) = (self.config.sync.pin_workers, self.clock);
         Box::new(move || {
@@ -147,7 +147,7 @@ impl Assembly<'_> {
     fn systemd(&self, service: Service) -> Body {
         let shared = Arc::clone(&self.links.shared);
         let mut watched = self.links.threads();
-        watched.push(monitored("control", &self.links.control));
+        watched.push(monitored("control", &self.links.replay.mailboxes.control));
         let (drain, clock) = (self.config.sync.drain_timeout, self.clock);
         Box::new(move || service::run(service, &shared, watched, drain, clock))
     }

@@ -60,34 +60,19 @@ use crate::replay::checkpointer::reaper::LogReaper;
 use crate::replay::checkpointer::spare::Spare;
 use crate::replay::disk::Disk;
 use crate::replay::durable_write::JobId;
+use crate::replay::links::CheckpointerLinks;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
     BackendId, BackendInfo, BackendMessage, CheckpointerMessage, CheckpointerSettings,
-    ControlMessage, ReaderMessage, ReconcilerMessage, Settled,
+    ControlMessage, ReconcilerMessage,
 };
 use crate::replay::outbox::{Outbox, Receivers};
-use crate::replay::vec_pool::VecPool;
 use crate::status::control_request::Listed;
 
 pub(in crate::replay) use open::known_of;
 pub use requeue::drop_rejected;
 #[cfg(feature = "testing")]
 pub use store::replace_checkpoint;
-
-/// What the checkpointer shares with the other threads.
-#[derive(Clone)]
-pub struct CheckpointerLinks {
-    /// Its own mailbox.
-    pub mailbox: Arc<Mailbox<CheckpointerMessage>>,
-    /// The reader's.
-    pub reader: Arc<Mailbox<ReaderMessage>>,
-    /// The controller's.
-    pub control: Arc<Mailbox<ControlMessage>>,
-    /// The reconciler's, where there is one.
-    pub reconciler: Option<Arc<Mailbox<ReconcilerMessage>>>,
-    /// Vectors of outcomes, emptied here.
-    pub settled_pool: Arc<VecPool<Settled>>,
-}
 
 /// What the driver does after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

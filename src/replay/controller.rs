@@ -38,9 +38,10 @@ use crate::http::answer::ClientId;
 use crate::limits::{MAILBOX_MESSAGES, OUTBOX_RETRY};
 use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::ending::{Over, Phase};
+use crate::replay::links::ControllerLinks;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
-    BackendId, CheckpointerMessage, ControlMessage, ReaderMessage, ReconcilerMessage, WorkerMessage,
+    BackendId, CheckpointerMessage, ControlMessage, ReaderMessage, ReconcilerMessage,
 };
 use crate::replay::outbox::{After, Outbox, Receivers};
 #[cfg(feature = "testing")]
@@ -55,23 +56,6 @@ use requests::PendingRequests;
 pub use settings::{ControllerRules, ControllerSettings};
 pub use states::States;
 use sync_points::SyncPoints;
-
-/// What the controller shares with the other threads.
-#[derive(Clone)]
-pub struct ControllerLinks {
-    /// Its own.
-    pub mailbox: Arc<Mailbox<ControlMessage>>,
-    /// The reader's.
-    pub reader: Arc<Mailbox<ReaderMessage>>,
-    /// The checkpointer's.
-    pub checkpointer: Arc<Mailbox<CheckpointerMessage>>,
-    /// The workers', by number.
-    pub workers: Vec<Arc<Mailbox<WorkerMessage>>>,
-    /// The reconciler's, where there is one.
-    pub reconciler: Option<Arc<Mailbox<ReconcilerMessage>>>,
-    /// The flags that inotify events set.
-    pub dirty_flags: Arc<DirtyFlags>,
-}
 
 /// See the module.
 pub struct Controller {

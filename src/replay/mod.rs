@@ -17,6 +17,7 @@ pub mod ending;
 pub mod ids;
 pub mod in_flight;
 pub mod lane;
+pub mod links;
 pub(crate) mod logged;
 pub mod mailbox;
 #[cfg(test)]

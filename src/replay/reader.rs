@@ -58,10 +58,11 @@ use crate::replay::agenda::Agenda;
 use crate::replay::chunk::BufferReturns;
 use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::disk::{Disk, OpenFile};
+use crate::replay::links::ReaderLinks;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
     BackendId, BackendInfo, BackendMessage, CheckpointerMessage, Component, ControlMessage, Epoch,
-    Fed, FileId, ReaderMessage, ReaderSettings, ResumePlan, SegmentId, WorkerMessage,
+    Fed, FileId, ReaderMessage, ReaderSettings, ResumePlan, SegmentId,
 };
 use crate::replay::outbox::{Outbox, Receivers};
 use crate::replay::reachability::KnownOutages;
@@ -73,27 +74,6 @@ use buffers::{Buffers, ReaderBounds};
 use points::WaitingPoint;
 use source::{Listing, Source};
 use split::Splitter;
-
-/// What the reader shares with the other threads.
-#[derive(Clone)]
-pub struct ReaderLinks {
-    /// Its own mailbox.
-    pub mailbox: Arc<Mailbox<ReaderMessage>>,
-    /// The workers', by number.
-    pub workers: Vec<Arc<Mailbox<WorkerMessage>>>,
-    /// The checkpointer's.
-    pub checkpointer: Arc<Mailbox<CheckpointerMessage>>,
-    /// The controller's.
-    pub control: Arc<Mailbox<ControlMessage>>,
-    /// Where chunks are returned. Its capacity bounds how many are in use; see [`chunks_max`].
-    pub returns: Arc<BufferReturns>,
-    /// What inotify has reported.
-    pub dirty_flags: Arc<DirtyFlags>,
-    /// Vectors of records, emptied by the workers.
-    pub fed_pool: Arc<VecPool<Fed>>,
-    /// The process's counters.
-    pub counters: Arc<ServerCounters>,
-}
 
 /// Rules that the reader is given, since they depend on the configuration or the system.
 #[derive(Clone, Copy)]

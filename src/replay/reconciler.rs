@@ -37,6 +37,7 @@ use crate::reconcile::comparison::ComparisonSettings;
 use crate::reconcile::key::KeyId;
 use crate::reconcile::settings::ReconcileMode;
 use crate::replay::disk::Disk;
+use crate::replay::links::ReconcilerLinks;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{BackendId, CheckpointerMessage, ReconcilerMessage};
 use crate::replay::outbox::{Outbox, Receivers};
@@ -49,15 +50,6 @@ use job::{Job, JobContext, Progress};
 pub(crate) use scan::read_keys;
 pub(crate) use surroundings::find;
 pub use surroundings::{Address, Surroundings};
-
-/// What the reconciler shares with the other threads.
-#[derive(Clone)]
-pub struct ReconcilerLinks {
-    /// Its own mailbox.
-    pub mailbox: Arc<Mailbox<ReconcilerMessage>>,
-    /// The checkpointer's.
-    pub checkpointer: Arc<Mailbox<CheckpointerMessage>>,
-}
 
 /// See the module.
 pub struct Reconciler<D: Disk, S> {

@@ -23,6 +23,7 @@ use crate::pace::Bucket;
 use crate::replay::batch_table::BatchTable;
 use crate::replay::chunk::{Chunk, Share};
 use crate::replay::lane::{Lane, LaneContext, LaneSettings, Results, Step};
+use crate::replay::links::WorkerLinks;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
     BackendId, Batch, BodyReader, BodyRequest, Epoch, ReaderMessage, WorkerMessage,
@@ -31,11 +32,9 @@ use crate::replay::outbox::{After, Outbox, Receivers};
 use crate::status::counters::BackendCounters;
 
 use self::backend_lanes::BackendLanes;
-pub use self::links::WorkerLinks;
 
 mod backend_lanes;
 mod flush;
-mod links;
 #[cfg(test)]
 mod tests;
 

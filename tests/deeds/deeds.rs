@@ -22,20 +22,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hustdbsync::internals::binlog::{Method, Record, line};
 use hustdbsync::internals::clock::Now;
 use hustdbsync::internals::engine::files::RealDisk;
-use hustdbsync::internals::replay::checkpointer::{self, Checkpointer, CheckpointerLinks};
-use hustdbsync::internals::replay::chunk::BufferReturns;
-use hustdbsync::internals::replay::dirty_flags::DirtyFlags;
-use hustdbsync::internals::replay::mailbox::{Mailbox, NoWaker};
+use hustdbsync::internals::replay::checkpointer::{self, Checkpointer};
+use hustdbsync::internals::replay::links::{Links, Mailboxes};
 use hustdbsync::internals::replay::messages::{
     BackendId, BackendInfo, BackendMessage, Batch, CheckpointerMessage, CheckpointerSettings,
     Component, ControlMessage, ReaderMessage, ReaderSettings, Settled, WorkerMessage,
 };
 use hustdbsync::internals::replay::outcome::Settlement;
 use hustdbsync::internals::replay::reachability::{KnownOutages, Reachability};
-use hustdbsync::internals::replay::reader::{
-    LogReader, ReaderLinks, ReaderRules, Turn, chunks_max,
-};
-use hustdbsync::internals::replay::vec_pool::VecPool;
+use hustdbsync::internals::replay::reader::{LogReader, ReaderRules, Turn, chunks_max};
 
 const NAME: &str = "127.0.0.1:9998";
 const BACKEND: BackendId = BackendId(0);
@@ -73,7 +68,7 @@ pub(crate) fn play(input: &[u8], home: &Path) {
 struct Server {
     reader: LogReader<RealDisk>,
     checkpointer: Checkpointer<RealDisk>,
-    links: ReaderLinks,
+    links: Links,
     info: BackendInfo,
     epoch: u32,
     is_known: bool,
@@ -143,26 +138,10 @@ fn at(monotonic: Duration) -> Now {
     }
 }
 
-fn mailbox<T>() -> Arc<Mailbox<T>> {
-    Arc::new(Mailbox::new(1024, Box::new(NoWaker)))
-}
-
 impl Server {
     fn start(logs: &Path, state: &Path) -> Self {
-        let reader_mailbox = mailbox();
-        let links = ReaderLinks {
-            mailbox: Arc::clone(&reader_mailbox),
-            workers: vec![mailbox()],
-            checkpointer: mailbox(),
-            control: mailbox(),
-            returns: Arc::new(BufferReturns::new(
-                chunks_max(BUDGET_BYTES, 2),
-                Arc::clone(&reader_mailbox),
-            )),
-            dirty_flags: Arc::new(DirtyFlags::new(Arc::clone(&reader_mailbox))),
-            fed_pool: Arc::new(VecPool::new(16)),
-            counters: Arc::default(),
-        };
+        let mailboxes = Mailboxes::without_wakers(1, 1024);
+        let links = Links::new(mailboxes, chunks_max(BUDGET_BYTES, 2), 16);
         let settings = ReaderSettings {
             lanes_per_backend: 2,
             memory_budget_bytes: BUDGET_BYTES,
@@ -175,13 +154,6 @@ impl Server {
             written_unix: |_| Some(unix_now()),
             zone: String::new,
         };
-        let checkpointer_links = CheckpointerLinks {
-            reconciler: None,
-            mailbox: Arc::clone(&links.checkpointer),
-            reader: reader_mailbox,
-            control: Arc::clone(&links.control),
-            settled_pool: Arc::new(VecPool::new(16)),
-        };
         let checkpointer_settings = CheckpointerSettings {
             compares_keys: false,
             checkpoint_interval: Duration::from_millis(500),
@@ -193,8 +165,13 @@ impl Server {
         };
         let disk = || RealDisk::new(logs.to_owned(), state.to_owned());
         Self {
-            reader: LogReader::new(disk(), settings, rules, links.clone()),
-            checkpointer: Checkpointer::new(disk(), checkpointer_links, checkpointer_settings, 1),
+            reader: LogReader::new(disk(), settings, rules, links.for_reader()),
+            checkpointer: Checkpointer::new(
+                disk(),
+                links.for_checkpointer(),
+                checkpointer_settings,
+                1,
+            ),
             links,
             info: BackendInfo {
                 id: BACKEND,
@@ -210,16 +187,24 @@ impl Server {
     }
 
     fn feed(&self, mail: ReaderMessage) {
-        self.links.mailbox.send(mail).expect("there is room");
+        self.links
+            .mailboxes
+            .reader
+            .send(mail)
+            .expect("there is room");
     }
 
     fn keep(&self, mail: CheckpointerMessage) {
-        self.links.checkpointer.send(mail).expect("there is room");
+        self.links
+            .mailboxes
+            .checkpointer
+            .send(mail)
+            .expect("there is room");
     }
 
     /// What control does.
     fn handle_control(&mut self) {
-        while let Some(mail) = self.links.control.receive() {
+        while let Some(mail) = self.links.mailboxes.control.receive() {
             match mail {
                 ControlMessage::BackendFound(_) if !self.is_known => {
                     self.is_known = true;
@@ -461,7 +446,7 @@ impl World {
     /// What came to the worker since it was last looked: it may have been sent.
     fn drop_batches(&mut self) -> Vec<Batch> {
         let mut dropped = Vec::new();
-        while let Some(mail) = self.server.links.workers[0].receive() {
+        while let Some(mail) = self.server.links.mailboxes.workers[0].receive() {
             if let WorkerMessage::Batch(batch) = mail {
                 self.note(&batch);
                 dropped.push(batch);
@@ -520,8 +505,8 @@ impl World {
             self.server.handle_control();
             let came = self.answer();
             let rests = matches!(reads, Turn::Idle { .. }) && keeps == checkpointer::Turn::Sleep;
-            let mail =
-                !self.server.links.mailbox.is_empty() || !self.server.links.checkpointer.is_empty();
+            let mail = !self.server.links.mailboxes.reader.is_empty()
+                || !self.server.links.mailboxes.checkpointer.is_empty();
             if rests && !came && !mail {
                 return;
             }
@@ -532,7 +517,7 @@ impl World {
     /// The backend takes what there is, unless answers are held back. True: something came.
     fn answer(&mut self) -> bool {
         let mut came = false;
-        while let Some(mail) = self.server.links.workers[0].receive() {
+        while let Some(mail) = self.server.links.mailboxes.workers[0].receive() {
             if let WorkerMessage::Batch(batch) = mail {
                 self.note(&batch);
                 self.held.push(batch);

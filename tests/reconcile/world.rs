@@ -16,13 +16,12 @@ use hustdbsync::internals::reconcile::difference::{Difference, FILE_NAME, Line, 
 use hustdbsync::internals::reconcile::settings::{ReconcileMode, ReconcileSettings};
 use hustdbsync::internals::reconcile::table::Table;
 use hustdbsync::internals::replay::dirty_flags::BackendDirtyFlags;
+use hustdbsync::internals::replay::links::ReconcilerLinks;
 use hustdbsync::internals::replay::mailbox::{Mailbox, NoWaker};
 use hustdbsync::internals::replay::messages::{
     BackendId, BackendInfo, CheckpointerMessage, FinishedLog, ReconcilerMessage,
 };
-use hustdbsync::internals::replay::reconciler::{
-    Address, Reconciler, ReconcilerLinks, Surroundings, Turn,
-};
+use hustdbsync::internals::replay::reconciler::{Address, Reconciler, Surroundings, Turn};
 use hustdbsync::internals::replay::testdisk::TestDisk;
 use hustdbsync::internals::status::counters::BackendCounters;
 use hustdbsync::internals::workload::Mutation;

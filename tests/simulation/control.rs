@@ -11,10 +11,11 @@ use hustdbsync::internals::http::answer::ClientId;
 use hustdbsync::internals::reconcile::settings::ReconcileSettings;
 use hustdbsync::internals::replay::controller::action::{ProbeResult, Reply};
 use hustdbsync::internals::replay::controller::{
-    Action, Controller, ControllerLinks, ControllerRules, ControllerSettings,
+    Action, Controller, ControllerRules, ControllerSettings,
 };
 use hustdbsync::internals::replay::ending::Over;
 use hustdbsync::internals::replay::lane::LaneSettings;
+use hustdbsync::internals::replay::links::ControllerLinks;
 use hustdbsync::internals::replay::messages::{BackendId, BackendInfo};
 use hustdbsync::internals::replay::monitor::Monitor;
 

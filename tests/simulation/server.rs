@@ -9,18 +9,14 @@ use std::time::Duration;
 use hustdbsync::internals::clock::Now;
 use hustdbsync::internals::config::BackendName;
 use hustdbsync::internals::limits::BODY_PIECES_MAX;
-use hustdbsync::internals::replay::checkpointer::{Checkpointer, CheckpointerLinks};
-use hustdbsync::internals::replay::chunk::BufferReturns;
-use hustdbsync::internals::replay::controller::ControllerLinks;
+use hustdbsync::internals::replay::checkpointer::Checkpointer;
 use hustdbsync::internals::replay::dirty_flags::{BackendDirtyFlags, DirtyFlags};
+use hustdbsync::internals::replay::links::{Links, Mailboxes};
 use hustdbsync::internals::replay::mailbox::{Mailbox, Wake};
-use hustdbsync::internals::replay::messages::{
-    BackendId, CheckpointerMessage, ControlMessage, Fed, ReaderMessage, Settled, WorkerMessage,
-};
-use hustdbsync::internals::replay::reader::{Action, LogReader, ReaderLinks, ReaderRules};
+use hustdbsync::internals::replay::messages::{BackendId, ReaderMessage};
+use hustdbsync::internals::replay::reader::{Action, LogReader, ReaderRules};
 use hustdbsync::internals::replay::testdisk::TestDisk;
-use hustdbsync::internals::replay::vec_pool::VecPool;
-use hustdbsync::internals::replay::worker::{Worker, WorkerLinks};
+use hustdbsync::internals::replay::worker::Worker;
 use hustdbsync::internals::status::counters::ServerCounters;
 
 use crate::control::{Control, place_of_name};
@@ -91,7 +87,7 @@ impl Server {
         let threads: Vec<Thread> = (0..WORKERS + plan.workers)
             .map(|_| Thread::default())
             .collect();
-        let links = Links::new(plan, &threads);
+        let links = links(plan, &threads);
         let rules = ReaderRules {
             is_backend: |name| {
                 BackendName::parse(name)
@@ -127,7 +123,7 @@ impl Server {
             ),
             workers: workers.collect(),
             threads,
-            reader_mailbox: links.reader,
+            reader_mailbox: links.mailboxes.reader,
             dirty_flags: links.dirty_flags,
             watched: BTreeMap::new(),
             counters: links.counters,
@@ -152,84 +148,21 @@ impl Server {
     }
 }
 
-/// The mailboxes of one life's threads, and what else is between them.
-struct Links {
-    control: Arc<Mailbox<ControlMessage>>,
-    reader: Arc<Mailbox<ReaderMessage>>,
-    checkpointer: Arc<Mailbox<CheckpointerMessage>>,
-    workers: Vec<Arc<Mailbox<WorkerMessage>>>,
-    returns: Arc<BufferReturns>,
-    dirty_flags: Arc<DirtyFlags>,
-    settled_pool: Arc<VecPool<Settled>>,
-    fed_pool: Arc<VecPool<Fed>>,
-    counters: Arc<ServerCounters>,
-}
-
-impl Links {
-    fn new(plan: &Plan, threads: &[Thread]) -> Self {
-        let reader: Arc<Mailbox<ReaderMessage>> = mailbox(plan, &threads[READER]);
-        let workers = threads[WORKERS..].iter();
-        let chunks = plan.reader.memory_budget_bytes / plan.bounds.chunk_bytes_min
-            + plan.backends * (1 + BODY_PIECES_MAX)
-            + 4;
-        Self {
-            control: mailbox(plan, &threads[CONTROL]),
-            checkpointer: mailbox(plan, &threads[CHECKPOINTER]),
-            workers: workers.map(|thread| mailbox(plan, thread)).collect(),
-            returns: Arc::new(BufferReturns::new(chunks, Arc::clone(&reader))),
-            dirty_flags: Arc::new(DirtyFlags::new(Arc::clone(&reader))),
-            reader,
-            settled_pool: Arc::new(VecPool::new(16)),
-            fed_pool: Arc::new(VecPool::new(16)),
-            counters: Arc::default(),
-        }
-    }
-
-    fn for_reader(&self) -> ReaderLinks {
-        ReaderLinks {
-            mailbox: Arc::clone(&self.reader),
-            workers: self.workers.clone(),
-            checkpointer: Arc::clone(&self.checkpointer),
-            control: Arc::clone(&self.control),
-            returns: Arc::clone(&self.returns),
-            dirty_flags: Arc::clone(&self.dirty_flags),
-            fed_pool: Arc::clone(&self.fed_pool),
-            counters: Arc::clone(&self.counters),
-        }
-    }
-
-    fn for_checkpointer(&self) -> CheckpointerLinks {
-        CheckpointerLinks {
-            reconciler: None,
-            mailbox: Arc::clone(&self.checkpointer),
-            reader: Arc::clone(&self.reader),
-            control: Arc::clone(&self.control),
-            settled_pool: Arc::clone(&self.settled_pool),
-        }
-    }
-
-    fn for_worker(&self, index: usize) -> WorkerLinks {
-        WorkerLinks {
-            mailbox: Arc::clone(&self.workers[index]),
-            checkpointer: Arc::clone(&self.checkpointer),
-            control: Arc::clone(&self.control),
-            reader: Arc::clone(&self.reader),
-            returns: Arc::clone(&self.returns),
-            settled_pool: Arc::clone(&self.settled_pool),
-            fed_pool: Arc::clone(&self.fed_pool),
-        }
-    }
-
-    fn for_controller(&self) -> ControllerLinks {
-        ControllerLinks {
-            reconciler: None,
-            mailbox: Arc::clone(&self.control),
-            reader: Arc::clone(&self.reader),
-            checkpointer: Arc::clone(&self.checkpointer),
-            workers: self.workers.clone(),
-            dirty_flags: Arc::clone(&self.dirty_flags),
-        }
-    }
+fn links(plan: &Plan, threads: &[Thread]) -> Links {
+    let mailboxes = Mailboxes {
+        control: mailbox(plan, &threads[CONTROL]),
+        reader: mailbox(plan, &threads[READER]),
+        checkpointer: mailbox(plan, &threads[CHECKPOINTER]),
+        workers: threads[WORKERS..]
+            .iter()
+            .map(|thread| mailbox(plan, thread))
+            .collect(),
+        reconciler: None,
+    };
+    let chunks = plan.reader.memory_budget_bytes / plan.bounds.chunk_bytes_min
+        + plan.backends * (1 + BODY_PIECES_MAX)
+        + 4;
+    Links::new(mailboxes, chunks, 16)
 }
 
 fn mailbox<T>(plan: &Plan, thread: &Thread) -> Arc<Mailbox<T>> {

@@ -9,14 +9,11 @@ use crate::config::BackendName;
 use crate::engine::files::RealDisk;
 use crate::engine::waker::mailbox;
 use crate::patience::{eventually, eventually_some};
-use crate::replay::chunk::BufferReturns;
-use crate::replay::dirty_flags::DirtyFlags;
-use crate::replay::mailbox::{Mailbox, NoWaker};
+use crate::replay::links::{Links, Mailboxes};
 use crate::replay::messages::{
     BackendId, BackendInfo, ControlMessage, ReaderMessage, ReaderSettings,
 };
-use crate::replay::reader::{ReaderLinks, ReaderRules};
-use crate::replay::vec_pool::VecPool;
+use crate::replay::reader::ReaderRules;
 
 /// It is there before the reader starts.
 const FIRST: &str = "127.0.0.1:1";
@@ -24,16 +21,16 @@ const FIRST: &str = "127.0.0.1:1";
 /// The test never gets as far as a look that no hint has asked for.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(3600);
 
-fn other_mailbox<T>() -> Arc<Mailbox<T>> {
-    Arc::new(Mailbox::new(1024, Box::new(NoWaker)))
-}
-
 #[test]
 fn what_happens_in_folders_reaches_the_reader_without_a_rescan() {
     let logs = tempfile::tempdir().unwrap();
     fs::create_dir(logs.path().join(FIRST)).unwrap();
     let (poll, _, own) = mailbox::<ReaderMessage>(WAKER).unwrap();
-    let control = other_mailbox();
+    let mailboxes = Mailboxes {
+        reader: Arc::clone(&own),
+        ..Mailboxes::without_wakers(1, 1024)
+    };
+    let control = Arc::clone(&mailboxes.control);
     let reader = LogReader::new(
         RealDisk::new(logs.path().to_owned(), logs.path().join(".state")),
         ReaderSettings {
@@ -51,16 +48,7 @@ fn what_happens_in_folders_reaches_the_reader_without_a_rescan() {
             written_unix: |_| None,
             zone: String::new,
         },
-        ReaderLinks {
-            mailbox: Arc::clone(&own),
-            workers: vec![other_mailbox()],
-            checkpointer: other_mailbox(),
-            control: Arc::clone(&control),
-            returns: Arc::new(BufferReturns::new(8, Arc::clone(&own))),
-            dirty_flags: Arc::new(DirtyFlags::new(Arc::clone(&own))),
-            fed_pool: Arc::new(VecPool::new(1)),
-            counters: Arc::default(),
-        },
+        Links::new(mailboxes, 8, 1).for_reader(),
     );
     let path = logs.path().to_owned();
     let thread = thread::spawn(move || run(reader, poll, path, Clock::default()));

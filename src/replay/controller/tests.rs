@@ -7,9 +7,10 @@ use crate::limits::{COUNTERS_LOOK, DRAIN_EXTRA_MS, FORGET_AFTER_RESCANS, LOOKUP_
 use crate::reconcile::settings::ReconcileSettings;
 use crate::replay::controller::action::{ProbeRequest, Reply};
 use crate::replay::lane::LaneSettings;
-use crate::replay::mailbox::NoWaker;
+use crate::replay::links::{Links, Mailboxes};
 use crate::replay::messages::{
-    BackendMessage, CheckpointerSettings, Epoch, ForgottenTotals, ReaderSettings, Requeued, Trouble,
+    BackendMessage, CheckpointerSettings, Epoch, ForgottenTotals, ReaderSettings, Requeued,
+    Trouble, WorkerMessage,
 };
 use crate::replay::monitor::MonitorSettings;
 use crate::replay::outcome::Outcomes;
@@ -88,36 +89,20 @@ fn rules() -> ControllerRules {
     }
 }
 
-fn mailbox<T>() -> Arc<Mailbox<T>> {
-    Arc::new(Mailbox::new(64, Box::new(NoWaker)))
-}
-
 /// The controller, at an instant, with the mailboxes of all others.
 struct Fixture {
     controller: Controller,
-    reader: Arc<Mailbox<ReaderMessage>>,
-    checkpointer: Arc<Mailbox<CheckpointerMessage>>,
-    workers: Vec<Arc<Mailbox<WorkerMessage>>>,
+    mailboxes: Mailboxes,
     now: Duration,
 }
 
 impl Fixture {
     fn new() -> Self {
-        let (reader, checkpointer) = (mailbox(), mailbox());
-        let workers = vec![mailbox(), mailbox()];
-        let links = ControllerLinks {
-            reconciler: None,
-            mailbox: mailbox(),
-            reader: Arc::clone(&reader),
-            checkpointer: Arc::clone(&checkpointer),
-            workers: workers.clone(),
-            dirty_flags: Arc::new(DirtyFlags::new(Arc::clone(&reader))),
-        };
+        let mailboxes = Mailboxes::without_wakers(2, 64);
+        let links = Links::new(mailboxes.clone(), 1, 1).for_controller();
         Self {
             controller: Controller::new(links, rules(), settings(), 1, Now::default()),
-            reader,
-            checkpointer,
-            workers,
+            mailboxes,
             now: Duration::ZERO,
         }
     }
@@ -201,7 +186,7 @@ impl Fixture {
 
     /// What was sent to the first worker, the checkpointer and the reader, each in one word.
     fn sent(&self) -> Vec<String> {
-        for worker in &self.workers[1..] {
+        for worker in &self.mailboxes.workers[1..] {
             while worker.receive().is_some() {}
         }
         let word = |message: &dyn std::fmt::Debug| {
@@ -210,17 +195,17 @@ impl Fixture {
             text[..end.unwrap_or(text.len())].to_owned()
         };
         let mut all = Vec::new();
-        while let Some(message) = self.workers[0].receive() {
+        while let Some(message) = self.mailboxes.workers[0].receive() {
             all.push(format!("worker {}", word(&message)));
         }
-        while let Some(message) = self.checkpointer.receive() {
+        while let Some(message) = self.mailboxes.checkpointer.receive() {
             let word = match &message {
                 CheckpointerMessage::Of(_, message) => word(message),
                 message => word(message),
             };
             all.push(format!("checkpointer {word}"));
         }
-        while let Some(message) = self.reader.receive() {
+        while let Some(message) = self.mailboxes.reader.receive() {
             all.push(format!("reader {}", word(&message)));
         }
         all
@@ -398,7 +383,7 @@ fn a_rate_limit_outlives_a_reload_and_each_is_passed_on() {
     let mut fixture = Fixture::with_one_up();
     let rate = |fixture: &Fixture| {
         let mut last = None;
-        while let Some(message) = fixture.workers[0].receive() {
+        while let Some(message) = fixture.mailboxes.workers[0].receive() {
             if let WorkerMessage::Settings { settings, .. } = message {
                 last = Some(settings.records_per_second_max);
             }
@@ -498,7 +483,7 @@ fn whoever_waits_for_a_sync_point_is_answered_when_it_is_settled_and_not_before(
     let mut fixture = Fixture::with_one_up();
     fixture.ask(ControlRequest::TakeSyncPoint);
     assert!(!fixture.has_replied());
-    let Some(ReaderMessage::SyncPoint { id, .. }) = fixture.reader.receive() else {
+    let Some(ReaderMessage::SyncPoint { id, .. }) = fixture.mailboxes.reader.receive() else {
         panic!("the reader is asked to look");
     };
     let listing = Listing {
@@ -564,7 +549,7 @@ fn a_question_about_rejected_lines_is_answered_when_every_backend_has_been_seen_
     assert!(!fixture.has_replied());
     for (backend, last) in [(FIRST, false), (BackendId(1), true)] {
         let Some(CheckpointerMessage::Of(_, BackendMessage::Requeue { ask, .. })) =
-            fixture.checkpointer.receive()
+            fixture.mailboxes.checkpointer.receive()
         else {
             panic!("each is asked for");
         };
@@ -614,7 +599,7 @@ fn the_list_of_rejected_lines_is_the_checkpointer_s() {
         fixture.ask(name(WRITTEN));
         assert!(!fixture.has_replied());
         let Some(CheckpointerMessage::Of(backend, BackendMessage::ListRejected { ask })) =
-            fixture.checkpointer.receive()
+            fixture.mailboxes.checkpointer.receive()
         else {
             panic!("it is asked for");
         };
@@ -633,7 +618,8 @@ fn the_list_of_logs_is_the_checkpointer_s() {
         backend: WRITTEN.to_owned(),
     });
     assert!(!fixture.has_replied());
-    let Some(CheckpointerMessage::ListLogs { ask, .. }) = fixture.checkpointer.receive() else {
+    let Some(CheckpointerMessage::ListLogs { ask, .. }) = fixture.mailboxes.checkpointer.receive()
+    else {
         panic!("it is asked for");
     };
     let listed = Ok(Listed::Logs(LogList {
@@ -760,7 +746,7 @@ fn an_outage_ends_with_an_answer_although_the_next_probe_is_as_bad_as_the_last()
     }
     fixture.turn();
     let mut kept = Vec::new();
-    while let Some(message) = fixture.checkpointer.receive() {
+    while let Some(message) = fixture.mailboxes.checkpointer.receive() {
         if let CheckpointerMessage::Of(_, BackendMessage::KeepOutages { bytes }) = message {
             kept = reachability::decode(&bytes).expect("outages");
         }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::pace::{Bucket, LongTrials};
 use crate::replay::lane::{LaneSettings, hand_over};
+use crate::replay::links::WorkerLinks;
 use crate::replay::messages::{BackendId, Epoch, SegmentId, Settled};
 use crate::replay::outbox::Outbox;
-use crate::replay::worker::links::WorkerLinks;
 use crate::status::counters::BackendCounters;
 
 /// One backend, as far as this worker has to do with it.

@@ -11,9 +11,8 @@ use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::segment::NewSegment;
 use crate::ledger::totals::{Tally, Totals};
 use crate::limits::IDENTITY_PREFIX_BYTES_MAX;
-use crate::replay::chunk::{BufferReturns, Share};
-use crate::replay::dirty_flags::DirtyFlags;
-use crate::replay::mailbox::{Mailbox, NoWaker};
+use crate::replay::chunk::Share;
+use crate::replay::links::{Links, Mailboxes, ReaderLinks};
 use crate::replay::messages::{
     BackendId, BackendInfo, BackendMessage, Batch, BodyReader, BodyRequest, CheckpointerMessage,
     ControlMessage, FileId, FileOpened, FileStart, ReaderMessage, ReaderSettings, Rejection,
@@ -21,9 +20,8 @@ use crate::replay::messages::{
 };
 use crate::replay::reachability::KnownOutages;
 use crate::replay::reader::buffers::ReaderBounds;
-use crate::replay::reader::{LogReader, ReaderLinks, ReaderRules, Turn};
+use crate::replay::reader::{LogReader, ReaderRules, Turn};
 use crate::replay::testdisk::TestDisk;
-use crate::replay::vec_pool::VecPool;
 
 pub(super) const WORKERS: usize = 2;
 pub(super) const A: BackendId = BackendId(0);
@@ -178,20 +176,17 @@ impl Fixture {
         bounds: ReaderBounds,
         mailbox_room: usize,
     ) -> Self {
-        fn mailbox<T>(room: usize) -> Arc<Mailbox<T>> {
-            Arc::new(Mailbox::new(room, Box::new(NoWaker)))
-        }
-        let own = mailbox(1024);
-        let links = ReaderLinks {
-            mailbox: Arc::clone(&own),
-            workers: (0..WORKERS).map(|_| mailbox(mailbox_room)).collect(),
-            checkpointer: mailbox(mailbox_room),
-            control: mailbox(mailbox_room),
-            returns: Arc::new(BufferReturns::new(256, Arc::clone(&own))),
-            dirty_flags: Arc::new(DirtyFlags::new(own)),
-            fed_pool: Arc::new(VecPool::new(8)),
-            counters: Arc::default(),
-        };
+        let mailboxes = Mailboxes::without_wakers(WORKERS, mailbox_room);
+        let own = Mailboxes::without_wakers(0, 1024).reader;
+        let links = Links::new(
+            Mailboxes {
+                reader: own,
+                ..mailboxes
+            },
+            256,
+            8,
+        )
+        .for_reader();
         let disk = TestDisk::default();
         let rules = ReaderRules {
             is_backend,

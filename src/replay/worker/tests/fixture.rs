@@ -3,14 +3,13 @@
 use super::super::*;
 use crate::binlog::request::Template;
 use crate::binlog::{Method, Record, line};
-use crate::replay::chunk::{BufferReturns, Chunk, Share};
-use crate::replay::mailbox::NoWaker;
+use crate::replay::chunk::{Chunk, Share};
+use crate::replay::links::{Links, Mailboxes};
 use crate::replay::messages::{
     BackendMessage, BodyRequest, CheckpointerMessage, Component, ControlMessage, FailedRecord, Fed,
     FileId, LineInLog, LongBody, Origin, ReaderMessage, SegmentId, Trouble,
 };
 use crate::replay::outcome::Outcomes;
-use crate::replay::vec_pool::VecPool;
 
 pub(super) const BACKEND: BackendId = BackendId(0);
 pub(super) const LOG: &str = "202608180600.log";
@@ -19,10 +18,6 @@ pub(super) const APPLIED: &str = "HTTP/1.1 200 OK\r\nVersion: 1\r\nVerError: \
 
 pub(super) fn answer(status: &str, headers: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}Content-Length: 0\r\nContent-Type: text/plain\r\n\r\n")
-}
-
-pub(super) fn mailbox<T>() -> Arc<Mailbox<T>> {
-    Arc::new(Mailbox::new(1024, Box::new(NoWaker)))
 }
 
 /// One worker, one backend, its lanes' connections held by the test.
@@ -63,15 +58,7 @@ pub(super) fn settings() -> LaneSettings {
 
 impl Fixture {
     pub(super) fn new(settings: LaneSettings) -> Self {
-        let links = WorkerLinks {
-            mailbox: mailbox(),
-            checkpointer: mailbox(),
-            control: mailbox(),
-            reader: mailbox(),
-            returns: Arc::new(BufferReturns::new(64, mailbox::<ReaderMessage>())),
-            settled_pool: Arc::new(VecPool::new(8)),
-            fed_pool: Arc::new(VecPool::new(8)),
-        };
+        let links = Links::new(Mailboxes::without_wakers(1, 1024), 64, 8).for_worker(0);
         let mut fixture = Self {
             worker: Worker::new(0, 1, links.clone(), 1),
             links,

@@ -12,13 +12,11 @@ use super::{TTL_LONG_MIN_S, TTL_SHORT_MAX_S, Workload, spelling};
 const TABLES: u64 = 8;
 /// One of so many additions has a time to live that soon ends, and one a long one.
 const TTL_ONE_IN: u64 = 32;
-/// What soon ends has a number beyond all others: for the first workload from this on, for one with
-/// another first key further up.
-const ENDING_KEYS: u64 = 1 << 40;
+/// What is written once has a number beyond all others, which [`Generator::number_of_its_own`]
+/// makes: from this on for the first workload, further up for one with another first key.
+const WRITTEN_ONCE: u64 = 1 << 40;
 /// Below hustdb's 2,592,000, above which it takes a time to live for none.
 const TTL_LONG_MAX_S: u32 = 2_500_000;
-/// Members from this number on are written once.
-const WRITTEN_ONCE: u64 = 1 << 40;
 /// Values are cut from so many random octets, each at another place.
 const NOISE_BYTES: usize = 64 * 1024;
 
@@ -108,7 +106,7 @@ impl<'a> Generator<'a> {
         // comes after it, and what has passed when its record is replayed is never written there.
         let ends_soon = may_end && self.one_in(TTL_ONE_IN);
         let number = if ends_soon {
-            ENDING_KEYS.wrapping_mul(workload.first_key + 1) + self.index
+            self.number_of_its_own()
         } else {
             number
         };
@@ -164,9 +162,14 @@ impl<'a> Generator<'a> {
             // whatever comes later. No replay can follow that but for a member that is written
             // once.
             mutation.body.clear();
-            spelling::member(WRITTEN_ONCE + self.index, &mut mutation.body);
+            spelling::member(self.number_of_its_own(), &mut mutation.body);
         }
         mutation
+    }
+
+    /// A number that no other record has, of this workload or another with other keys.
+    fn number_of_its_own(&self) -> u64 {
+        WRITTEN_ONCE.wrapping_mul(self.workload.first_key + 1) + self.index
     }
 
     fn method(&mut self) -> Method {

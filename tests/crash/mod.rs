@@ -349,6 +349,8 @@ impl Drill {
         let (mut records, mut mutations, mut rejected_again) = (0, 0, 0);
         for (backend, story) in self.backends.iter().zip(&stories) {
             story.assert_replayed(&self.home, &backend.fake_hustdb);
+            let counters = backend.fake_hustdb.counters();
+            assert_eq!((counters.cut_targets, counters.crashes), (0, 0));
             records += story.records;
             mutations += backend.fake_hustdb.counters().mutations;
             rejected_again +=

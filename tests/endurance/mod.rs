@@ -186,7 +186,8 @@ impl Soak {
                 };
                 self.cause(incident, &mut backends, &mut figures);
             }
-            if now >= sample_at {
+            // Until it listens, it may not yet have closed what it inherited.
+            if now >= sample_at && self.port().is_some() {
                 sample_at = now + plan.samples;
                 samples.push(self.sample(leg, &backends));
             }
@@ -266,11 +267,15 @@ impl Soak {
     fn reload(&mut self, rate_max: u64) {
         self.home.set("sync.max_rate_per_backend", rate_max);
         self.home.write_config();
-        let process = self.process.as_ref().expect("it runs");
         // Until it listens, it has no handler for the signal, which would end it.
-        if process.http_server().is_some() {
-            process.signal("HUP");
+        if self.port().is_some() {
+            self.process.as_ref().expect("it runs").signal("HUP");
         }
+    }
+
+    /// Where the process listens, once it does.
+    fn port(&self) -> Option<u16> {
+        self.process.as_ref().expect("it runs").http_server()
     }
 
     fn sample(&self, leg: u64, backends: &[Backend]) -> Sample {
@@ -310,6 +315,8 @@ impl Soak {
         );
         for (backend, story) in backends.iter().zip(&stories) {
             story.assert_replayed(&self.home, &backend.fake_hustdb);
+            let counters = backend.fake_hustdb.counters();
+            assert_eq!((counters.cut_targets, counters.crashes), (0, 0));
         }
         self.drop_rejected();
         stories.iter().map(|story| story.records).sum()
@@ -317,8 +324,7 @@ impl Soak {
 
     /// As an operator does who has looked at them: bad lines are no state that grows.
     fn drop_rejected(&self) {
-        let process = self.process.as_ref().expect("it runs");
-        let port = eventually_some("it listens", || process.http_server());
+        let port = eventually_some("it listens", || self.port());
         let output = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
             .args(["rejected", "drop", "--all", "--yes", "--config"])
             .arg(self.home.write_config_for_commands(port))

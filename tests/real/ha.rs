@@ -80,8 +80,6 @@ impl Story {
         if let Some(differences) = differences(&self.expected, &found, EXPIRY_TOLERANCE_S, 20) {
             panic!("{name} at {}:\n{differences}\n{}", now_unix(), home.said());
         }
-        let counters = fake_hustdb.counters();
-        assert_eq!((counters.cut_targets, counters.crashes), (0, 0), "{name}");
         let rejected = home.rejected(&name).into_iter().map(|line| line.raw);
         let rejected: BTreeSet<Vec<u8>> = rejected.collect();
         let missing = self.bad.difference(&rejected).count();

@@ -105,7 +105,7 @@ fn every_seed_converges() {
 
 /// Seeds that have found something, and what. `failpoint` has again what others have found, or a
 /// test beside the code that was wrong: a seed's history changes with the code.
-const FOUND: [(u64, &str); 7] = [
+const FOUND: [(u64, &str); 8] = [
     (
         401,
         "a drain ends in the poll in which another lane's connection stands",
@@ -136,6 +136,10 @@ const FOUND: [(u64, &str); 7] = [
     (
         5773,
         "what a canary was asked lets the record behind it be added again",
+    ),
+    (
+        22_259,
+        "a log that is not the last one grows, and the closed one before it has grown before it",
     ),
 ];
 

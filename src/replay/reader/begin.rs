@@ -122,7 +122,12 @@ impl<D: Disk> LogReader<D> {
     /// Opens the last begun file before this one, and those without a line in between, and says
     /// whether any has changed. The one is closed once older files came in and were read; the
     /// others never were open.
-    fn look_at_closed_before(&mut self, at: usize, index: usize, now: Now) -> io::Result<bool> {
+    pub(super) fn look_at_closed_before(
+        &mut self,
+        at: usize,
+        index: usize,
+        now: Now,
+    ) -> io::Result<bool> {
         let mut has_changed = false;
         for before in self.sources[at].catalog.closed_before(index) {
             let known = self.sources[at].catalog.file(before).last_change();

@@ -511,6 +511,13 @@ impl<L> Catalog<L> {
         &self.open
     }
 
+    /// The same, in the log's order from its end.
+    pub(super) fn open_newest_first(&self) -> Vec<usize> {
+        let mut open = self.open.clone();
+        open.sort_unstable_by(|one, other| self.file(*other).order.cmp(&self.file(*one).order));
+        open
+    }
+
     /// The file at `index` has been opened.
     pub(super) fn handle_opened(&mut self, index: usize, log: L) {
         self.file_mut(index).log = Some(Arc::new(log));

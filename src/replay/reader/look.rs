@@ -486,9 +486,14 @@ impl<D: Disk> LogReader<D> {
     }
 
     /// Looks at the open files again. Returns whether one of them has changed.
+    ///
+    /// The newest comes first, so that whatever was written before a line that is seen is seen,
+    /// too. Where it is not the last log that grows, as once HA's clock was set back, the log
+    /// before it may be closed, and is looked at as well (G2).
     pub(super) fn observe_open(&mut self, at: usize, now: Now) -> io::Result<bool> {
         let mut changed = false;
-        for index in self.sources[at].catalog.open().to_vec() {
+        let newest_first = self.sources[at].catalog.open_newest_first();
+        for index in newest_first.iter().copied() {
             let source = &mut self.sources[at];
             let Some(log) = &source.catalog.file(index).log else {
                 continue;
@@ -501,6 +506,9 @@ impl<D: Disk> LogReader<D> {
                 continue;
             }
             changed = true;
+            if Some(&index) != newest_first.first() {
+                self.look_at_closed_before(at, index, now)?;
+            }
             self.observe(at, index, meta, now);
             self.sources[at].count_file(index);
         }

@@ -84,19 +84,13 @@ impl Links {
     /// The controller's part.
     #[must_use]
     pub fn for_controller(&self) -> ControllerLinks {
-        let Mailboxes {
-            control,
-            reader,
-            checkpointer,
-            workers,
-            reconciler,
-        } = self.mailboxes.clone();
+        let mailboxes = &self.mailboxes;
         ControllerLinks {
-            mailbox: control,
-            reader,
-            checkpointer,
-            workers,
-            reconciler,
+            mailbox: Arc::clone(&mailboxes.control),
+            reader: Arc::clone(&mailboxes.reader),
+            checkpointer: Arc::clone(&mailboxes.checkpointer),
+            workers: mailboxes.workers.clone(),
+            reconciler: mailboxes.reconciler.clone(),
             dirty_flags: Arc::clone(&self.dirty_flags),
         }
     }
@@ -104,18 +98,12 @@ impl Links {
     /// The reader's part.
     #[must_use]
     pub fn for_reader(&self) -> ReaderLinks {
-        let Mailboxes {
-            control,
-            reader,
-            checkpointer,
-            workers,
-            ..
-        } = self.mailboxes.clone();
+        let mailboxes = &self.mailboxes;
         ReaderLinks {
-            mailbox: reader,
-            workers,
-            checkpointer,
-            control,
+            mailbox: Arc::clone(&mailboxes.reader),
+            workers: mailboxes.workers.clone(),
+            checkpointer: Arc::clone(&mailboxes.checkpointer),
+            control: Arc::clone(&mailboxes.control),
             returns: Arc::clone(&self.returns),
             dirty_flags: Arc::clone(&self.dirty_flags),
             fed_pool: Arc::clone(&self.fed_pool),
@@ -129,18 +117,12 @@ impl Links {
     /// There is no worker of this number.
     #[must_use]
     pub fn for_worker(&self, index: usize) -> WorkerLinks {
-        let Mailboxes {
-            control,
-            reader,
-            checkpointer,
-            ref workers,
-            ..
-        } = self.mailboxes.clone();
+        let mailboxes = &self.mailboxes;
         WorkerLinks {
-            mailbox: Arc::clone(&workers[index]),
-            checkpointer,
-            control,
-            reader,
+            mailbox: Arc::clone(&mailboxes.workers[index]),
+            checkpointer: Arc::clone(&mailboxes.checkpointer),
+            control: Arc::clone(&mailboxes.control),
+            reader: Arc::clone(&mailboxes.reader),
             returns: Arc::clone(&self.returns),
             settled_pool: Arc::clone(&self.settled_pool),
             fed_pool: Arc::clone(&self.fed_pool),
@@ -150,18 +132,12 @@ impl Links {
     /// The checkpointer's part.
     #[must_use]
     pub fn for_checkpointer(&self) -> CheckpointerLinks {
-        let Mailboxes {
-            control,
-            reader,
-            checkpointer,
-            reconciler,
-            ..
-        } = self.mailboxes.clone();
+        let mailboxes = &self.mailboxes;
         CheckpointerLinks {
-            mailbox: checkpointer,
-            reader,
-            control,
-            reconciler,
+            mailbox: Arc::clone(&mailboxes.checkpointer),
+            reader: Arc::clone(&mailboxes.reader),
+            control: Arc::clone(&mailboxes.control),
+            reconciler: mailboxes.reconciler.clone(),
             settled_pool: Arc::clone(&self.settled_pool),
         }
     }

@@ -104,6 +104,7 @@ impl Lane {
         requests: &mut usize,
         cx: &mut LaneContext<'_>,
     ) -> End {
+        let burst_bytes_max = self.burst_bytes_max(cx.settings);
         let mut at = 0;
         let mut resent = 0;
         let end = loop {
@@ -111,7 +112,7 @@ impl Lane {
                 break End::Full;
             }
             let was_sent = self.pending[at].sent;
-            match self.compose_write(at, cx) {
+            match self.compose_write(at, burst_bytes_max, cx) {
                 Write::Added { is_last } => {
                     resent += u64::from(was_sent);
                     *requests += 1;
@@ -132,9 +133,13 @@ impl Lane {
     }
 
     /// Adds the write at this place to the burst, where it is due and there is room.
-    fn compose_write(&mut self, at: usize, cx: &mut LaneContext<'_>) -> Write {
+    fn compose_write(
+        &mut self,
+        at: usize,
+        burst_bytes_max: usize,
+        cx: &mut LaneContext<'_>,
+    ) -> Write {
         let settings = cx.settings;
-        let burst_bytes_max = self.burst_bytes_max(settings);
         let is_front = at == 0;
         let pending = self.pending[at];
         let record = Record::parse_checked(cx.held.bytes(pending.batch, pending.at, pending.bytes));

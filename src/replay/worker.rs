@@ -410,9 +410,7 @@ impl Worker {
 
     /// A slot's lane, and what holds for all lanes of its backend.
     fn lane_of(&mut self, slot: usize, backend: BackendId) -> (&mut Lane, &mut BackendLanes) {
-        let lanes = self.backends[backend.index()]
-            .as_mut()
-            .expect("a slot's backend has lanes");
+        let lanes = lanes_of(&mut self.backends, backend);
         (&mut self.slots[slot].lane, lanes)
     }
 
@@ -425,9 +423,7 @@ impl Worker {
         act: impl FnOnce(&mut Lane, &mut LaneContext<'_>) -> Step,
     ) {
         let lane = &mut self.slots[slot].lane;
-        let lanes = self.backends[backend.index()]
-            .as_mut()
-            .expect("a slot's backend has lanes");
+        let lanes = lanes_of(&mut self.backends, backend);
         let mut cx = LaneContext {
             now,
             jitter: self.random.u64(..),
@@ -517,6 +513,13 @@ impl Worker {
         let first = [own, by_rate, long_from].into_iter().flatten().min();
         self.earliest = first.map_or(self.earliest, |at| at.min(self.earliest));
     }
+}
+
+/// What holds for all lanes of a backend that a slot has.
+fn lanes_of(backends: &mut [Option<BackendLanes>], backend: BackendId) -> &mut BackendLanes {
+    backends[backend.index()]
+        .as_mut()
+        .expect("a slot's backend has lanes")
 }
 
 impl Connected for Worker {

@@ -9,7 +9,7 @@ use crate::replay::messages::{
 };
 
 use super::backend_lanes::Drain;
-use super::{Action, Worker};
+use super::{Action, Worker, lanes_of};
 
 impl Worker {
     /// Begins to let go of a backend's records; says so to the checkpointer, behind all their
@@ -81,9 +81,7 @@ impl Worker {
 
     /// Lets go of the records of the backend's `i`th lane here, and of its connection.
     fn discard(&mut self, backend: BackendId, i: usize, now: Now) {
-        let lanes = self.backends[backend.index()]
-            .as_mut()
-            .expect("a lane's backend has lanes");
+        let lanes = lanes_of(&mut self.backends, backend);
         let slot = lanes.slots[i];
         let mut results = Results {
             backend,

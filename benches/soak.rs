@@ -14,13 +14,13 @@
 
 mod common;
 
-use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use common::folder::bytes_below;
 use common::server::Server;
 use common::{Home, now_unix};
 use hustdbsync::internals::config::Config;
@@ -248,10 +248,12 @@ impl Soak {
                 figures.cpu = server.cpu_time();
             }
             figures.open_files_max = figures.open_files_max.max(server.open_files());
-            figures.state_bytes_max = figures.state_bytes_max.max(bytes_below(&home.state()));
+            figures.state_bytes_max = figures
+                .state_bytes_max
+                .max(bytes_below(&home.state(), &|_| true));
             figures.resident_bytes_max = server.resident_bytes_max();
             let all_delivered = !figures.took.is_zero();
-            let logs_bytes = all_delivered.then(|| bytes_below(&home.logs()));
+            let logs_bytes = all_delivered.then(|| bytes_below(&home.logs(), &|_| true));
             if logs_bytes == Some(0) {
                 return figures;
             }
@@ -287,22 +289,4 @@ impl Soak {
 
 fn applied(fake_hustdb: &FakeHustdb) -> u64 {
     fake_hustdb.counters().applied
-}
-
-/// Bytes of all files below `folder`; those that go while it is looked at don't count.
-fn bytes_below(folder: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return 0;
-    };
-    entries
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let meta = entry.metadata().ok()?;
-            Some(if meta.is_dir() {
-                bytes_below(&entry.path())
-            } else {
-                meta.len()
-            })
-        })
-        .sum()
 }

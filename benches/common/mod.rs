@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
 pub(crate) mod feeding;
+pub(crate) mod folder;
 pub(crate) mod proc;
 pub(crate) mod server;
 

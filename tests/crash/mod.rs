@@ -19,17 +19,18 @@ mod modes;
 mod yardstick;
 
 use std::collections::BTreeSet;
-use std::env;
 use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::real::ha::{Ha, Load, Story, plain};
+use crate::real::backend::Backend;
+use crate::real::ha::{Load, Story, plain};
 use crate::real::process::Process;
 use crate::real::{Home, fake_hustdb, wait_for};
+use crate::support::number;
 use hustdbsync::internals::config::EngineName;
 use hustdbsync::internals::engine::choice::{KernelRings, choose};
-use hustdbsync::internals::fake_hustdb::{Act, FakeHustdb, On, Rule, Script};
+use hustdbsync::internals::fake_hustdb::{Act, On, Rule, Script};
 use yardstick::Yardstick;
 
 const ROUNDS: u64 = 250;
@@ -60,13 +61,6 @@ fn sent_again_max(write: Duration) -> u64 {
 
 #[test]
 fn a_process_that_is_killed_at_any_moment_loses_nothing() {
-    let number = |name: &str| {
-        let text = env::var(name).ok()?;
-        Some(
-            text.parse()
-                .unwrap_or_else(|_| panic!("{name} is to be a number, not {text:?}")),
-        )
-    };
     let rounds = number("CRASH_ROUNDS").unwrap_or(ROUNDS);
     let seed = number("CRASH_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
     eprintln!("again: CRASH_SEED={seed} CRASH_ROUNDS={rounds} cargo test --test system crash::");
@@ -105,21 +99,19 @@ enum Incident {
     Resets(usize, u64, bool),
 }
 
-struct Backend {
-    fake_hustdb: FakeHustdb,
-    ha: Ha,
+/// A backend, and what was seen of it.
+struct Seen {
+    backend: Backend,
     /// Logs that have gone and were looked into.
     gone: BTreeSet<String>,
-    /// When it comes up again.
-    down_until: Option<Instant>,
     sent_again_before: u64,
 }
 
-impl Backend {
+impl Seen {
     /// Mutations that the fake HustDB saw to come a second time. A delete that finds nothing the
     /// second time is not among them.
     fn sent_again(&self) -> u64 {
-        let counters = self.fake_hustdb.counters();
+        let counters = self.backend.fake_hustdb.counters();
         counters.duplicates + counters.superseded
     }
 }
@@ -141,7 +133,7 @@ struct Drill {
     yardstick: Yardstick,
     random: fastrand::Rng,
     home: Home,
-    backends: Vec<Backend>,
+    backends: Vec<Seen>,
     minute_ends: Instant,
     /// What it took in the round before, whose checkpoints count at this one's start.
     write_before: Duration,
@@ -156,7 +148,6 @@ impl Drill {
             .with("sync.checkpoint_interval", CHECKPOINT_INTERVAL_MS);
         let yardstick = Yardstick::start(home.path("yardstick"));
         let backends = (0..BACKENDS).map(|index| {
-            let fake_hustdb = fake_hustdb();
             let load = Load {
                 threads: 2,
                 records: u64::MAX >> 1,
@@ -166,12 +157,9 @@ impl Drill {
                 first_minute: 0,
                 seed: seed.wrapping_mul(7).wrapping_add(index as u64 * 1000),
             };
-            let ha = Ha::start(&home.logs(), &fake_hustdb.name(), load);
-            Backend {
-                fake_hustdb,
-                ha,
+            Seen {
+                backend: Backend::start(&home, fake_hustdb(), load),
                 gone: BTreeSet::new(),
-                down_until: None,
                 sent_again_before: 0,
             }
         });
@@ -230,22 +218,15 @@ impl Drill {
             Incident::Nothing => {}
             Incident::Stop(length) => {
                 self.figures.stops += 1;
-                process.signal("STOP");
-                thread::sleep(*length);
-                process.signal("CONT");
+                process.stop_for(*length);
             }
             Incident::Outage(index, length) => {
                 self.figures.outages += 1;
-                let backend = &mut self.backends[*index];
-                backend.fake_hustdb.kill().unwrap();
-                backend.down_until = Some(Instant::now() + *length);
+                self.backends[*index].backend.take_down(*length);
             }
             Incident::Slow(index, delay) => {
                 let script = Script::default().burst_delay(*delay);
-                self.backends[*index]
-                    .fake_hustdb
-                    .set_script(script)
-                    .unwrap();
+                self.set_script(*index, script);
             }
             Incident::Resets(index, times, applied) => {
                 self.figures.resets += 1;
@@ -254,12 +235,14 @@ impl Drill {
                     ..Rule::new(On::Mutations, Act::Reset).times(*times)
                 };
                 let script = Script::default().rule(rule);
-                self.backends[*index]
-                    .fake_hustdb
-                    .set_script(script)
-                    .unwrap();
+                self.set_script(*index, script);
             }
         }
+    }
+
+    fn set_script(&self, index: usize, script: Script) {
+        let fake_hustdb = &self.backends[index].backend.fake_hustdb;
+        fake_hustdb.set_script(script).unwrap();
     }
 
     /// What goes on beside: minutes pass, backends come back, HA rests and goes on.
@@ -268,18 +251,8 @@ impl Drill {
         if minute_ends {
             self.minute_ends = Instant::now() + MINUTE;
         }
-        for backend in &mut self.backends {
-            match minute_ends {
-                true => backend.ha.pass_minute(),
-                false => backend.ha.age(),
-            }
-            if backend
-                .down_until
-                .is_some_and(|until| until <= Instant::now())
-            {
-                backend.down_until = None;
-                backend.fake_hustdb.restart().unwrap();
-            }
+        for Seen { backend, .. } in &mut self.backends {
+            backend.tick(minute_ends);
             let counters = backend.fake_hustdb.counters();
             let delivered = counters.applied - counters.duplicates;
             backend.ha.allow(delivered + BACKLOG_LINES);
@@ -297,10 +270,11 @@ impl Drill {
     }
 
     fn look(&mut self, index: usize, round: u64, most: u64) {
-        let backend = &mut self.backends[index];
+        let seen = &mut self.backends[index];
+        let sent_again = seen.sent_again() - seen.sent_again_before;
+        seen.sent_again_before += sent_again;
+        let Seen { backend, gone, .. } = seen;
         let name = backend.fake_hustdb.name();
-        let sent_again = backend.sent_again() - backend.sent_again_before;
-        backend.sent_again_before += sent_again;
         self.figures.sent_again_max = self.figures.sent_again_max.max(sent_again);
         assert!(
             sent_again <= most,
@@ -310,7 +284,7 @@ impl Drill {
         let mut contents = None;
         for log in backend.ha.logs() {
             let markers = backend.ha.markers(&log);
-            if there.contains(&log) || markers.is_empty() || !backend.gone.insert(log.clone()) {
+            if there.contains(&log) || markers.is_empty() || !gone.insert(log.clone()) {
                 continue;
             }
             self.figures.logs_gone += 1;
@@ -328,16 +302,12 @@ impl Drill {
         let stories: Vec<Story> = self
             .backends
             .iter_mut()
-            .map(|backend| {
-                backend.fake_hustdb.set_script(Script::default()).unwrap();
-                backend.fake_hustdb.restart().unwrap();
-                backend.ha.finish()
-            })
+            .map(|seen| seen.backend.heal())
             .collect();
         let mut process = Process::start(&self.home);
         let drained = wait_for(DRAIN, || {
             let mut backends = self.backends.iter();
-            backends.all(|backend| self.home.log_names(&backend.fake_hustdb.name()).is_empty())
+            backends.all(|seen| seen.backend.is_drained(&self.home))
         });
         self.look_at_all(rounds);
         assert!(
@@ -347,10 +317,8 @@ impl Drill {
         );
         process.end();
         let (mut records, mut mutations, mut rejected_again) = (0, 0, 0);
-        for (backend, story) in self.backends.iter().zip(&stories) {
-            story.assert_replayed(&self.home, &backend.fake_hustdb);
-            let counters = backend.fake_hustdb.counters();
-            assert_eq!((counters.cut_targets, counters.crashes), (0, 0));
+        for (Seen { backend, .. }, story) in self.backends.iter().zip(&stories) {
+            backend.assert_replayed(&self.home, story);
             records += story.records;
             mutations += backend.fake_hustdb.counters().mutations;
             rejected_again +=

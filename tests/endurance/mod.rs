@@ -22,20 +22,18 @@ mod incident;
 mod samples;
 
 use std::env;
-use std::fmt::Display;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::str::FromStr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::real::ha::{Ha, Load, Story};
+use crate::real::backend::Backend;
+use crate::real::ha::{Load, Story};
 use crate::real::process::Process;
 use crate::real::{Home, fake_hustdb, fake_hustdb_at, wait_for};
-use crate::support::eventually_some;
-use hustdbsync::internals::fake_hustdb::{FakeHustdb, Script};
+use crate::support::{eventually_some, number};
 use incident::{Figures, Incident};
 use samples::{Sample, Samples};
 
@@ -88,15 +86,6 @@ impl Plan {
     }
 }
 
-/// A number in the environment.
-fn number<T: FromStr<Err: Display>>(name: &str) -> Option<T> {
-    let text = env::var(name).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|fault| panic!("{name}={text:?}: {fault}")),
-    )
-}
-
 #[test]
 fn a_process_takes_no_more_after_hours_of_outages_kills_and_reloads() {
     let plan = Plan::of_environment();
@@ -111,13 +100,6 @@ fn a_process_takes_no_more_after_hours_of_outages_kills_and_reloads() {
     let said = soak.home.said();
     assert!(!said.contains("panicked"), "{said}");
     soak.samples.judge();
-}
-
-struct Backend {
-    fake_hustdb: FakeHustdb,
-    ha: Ha,
-    /// When it comes up again.
-    down_until: Option<Instant>,
 }
 
 struct Soak {
@@ -168,13 +150,7 @@ impl Soak {
                 minute_ends += MINUTE;
             }
             for backend in &mut backends {
-                match has_minute_passed {
-                    true => backend.ha.pass_minute(),
-                    false => backend.ha.age(),
-                }
-                if backend.down_until.take_if(|until| *until <= now).is_some() {
-                    backend.fake_hustdb.restart().unwrap();
-                }
+                backend.tick(has_minute_passed);
             }
             if now >= incident_at {
                 incident_at = now + plan.incidents;
@@ -215,11 +191,7 @@ impl Soak {
                 first_minute: leg * minutes_a_leg,
                 seed: leg * 1000 + index as u64,
             };
-            Backend {
-                ha: Ha::start(&self.home.logs(), &fake_hustdb.name(), load),
-                fake_hustdb,
-                down_until: None,
-            }
+            Backend::start(&self.home, fake_hustdb, load)
         });
         let backends: Vec<_> = backends.collect();
         self.addresses = backends
@@ -238,19 +210,11 @@ impl Soak {
     fn cause(&mut self, incident: Incident, backends: &mut [Backend], figures: &mut Figures) {
         figures.count(&incident);
         match incident {
-            Incident::Outage(index, length) => {
-                backends[index].fake_hustdb.kill().unwrap();
-                backends[index].down_until = Some(Instant::now() + length);
-            }
+            Incident::Outage(index, length) => backends[index].take_down(length),
             Incident::Script(index, script) => {
                 backends[index].fake_hustdb.set_script(script).unwrap();
             }
-            Incident::Stop(length) => {
-                let process = self.process.as_ref().expect("it runs");
-                process.signal("STOP");
-                thread::sleep(length);
-                process.signal("CONT");
-            }
+            Incident::Stop(length) => self.process.as_ref().expect("it runs").stop_for(length),
             Incident::Reload(rate_max) => self.reload(rate_max),
             Incident::Restart => {
                 self.process.take().expect("it runs").end();
@@ -293,20 +257,11 @@ impl Soak {
     /// Heals all, waits until every log has gone, and compares. How many records there were.
     fn end_leg(&mut self, mut backends: Vec<Backend>) -> u64 {
         self.reload(0);
-        let stories: Vec<Story> = backends
-            .iter_mut()
-            .map(|backend| {
-                backend.fake_hustdb.set_script(Script::default()).unwrap();
-                backend.fake_hustdb.restart().unwrap();
-                backend.ha.finish()
-            })
-            .collect();
-        let names = backends.iter().map(|backend| backend.fake_hustdb.name());
-        let names: Vec<String> = names.collect();
+        let stories: Vec<Story> = backends.iter_mut().map(Backend::heal).collect();
         let drained = wait_for(DRAIN, || {
-            names
+            backends
                 .iter()
-                .all(|name| self.home.log_names(name).is_empty())
+                .all(|backend| backend.is_drained(&self.home))
         });
         assert!(
             drained,
@@ -314,9 +269,7 @@ impl Soak {
             self.home.said()
         );
         for (backend, story) in backends.iter().zip(&stories) {
-            story.assert_replayed(&self.home, &backend.fake_hustdb);
-            let counters = backend.fake_hustdb.counters();
-            assert_eq!((counters.cut_targets, counters.crashes), (0, 0));
+            backend.assert_replayed(&self.home, story);
         }
         self.drop_rejected();
         stories.iter().map(|story| story.records).sum()

@@ -9,6 +9,7 @@ use hustdbsync::internals::ledger::rejected;
 use serde::{Deserialize, Serialize};
 
 use crate::real::Home;
+use crate::support::folder::bytes_below;
 use crate::support::proc;
 
 /// A process that is younger than this has not had its share of everything.
@@ -44,23 +45,11 @@ impl Sample {
             age_s: age.as_secs(),
             resident_kib: proc::number(process, "status", "VmRSS:"),
             open_files: proc::open_files(process) as u64,
-            checkpoint_bytes: bytes_below(&home.path("status")),
-            log_bytes: bytes_below(&home.logs()),
+            checkpoint_bytes: bytes_below(&home.path("status"), &|name| name != rejected::NAME),
+            log_bytes: bytes_below(&home.logs(), &|_| true),
             delivered,
         }
     }
-}
-
-/// Bytes of all files below a folder but of rejected lines. What goes meanwhile does not count.
-fn bytes_below(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.metadata() {
-            Ok(meta) if meta.is_dir() => bytes_below(&entry.path()),
-            Ok(meta) if entry.file_name() != rejected::NAME => meta.len(),
-            _ => 0,
-        })
-        .sum()
 }
 
 /// The samples of all legs that have ended well, in a folder if there is one: a file for each leg,

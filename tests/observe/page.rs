@@ -40,6 +40,14 @@ fn one_up(home: &Home) -> (Running, FakeHustdb) {
     (server, fake_hustdb)
 }
 
+/// The same, with its row on the page, opened.
+fn open_one_up(browser: &mut Browser, home: &Home) -> (Running, FakeHustdb) {
+    let (server, fake_hustdb) = one_up(home);
+    open(browser, &server, 1);
+    open_row(browser, &fake_hustdb.name());
+    (server, fake_hustdb)
+}
+
 /// A backend that is up, and one that is down; each has a record in its log.
 fn up_and_down(home: &Home) -> [FakeHustdb; 2] {
     let both = [fake_hustdb(), fake_hustdb()];
@@ -914,10 +922,8 @@ fn click_and_be_asked(browser: &mut Browser, name: &str, button: &str, wanted: &
 fn a_backend_is_paused_resumed_probed_and_limited_from_the_page() {
     let Some(mut browser) = browser() else { return };
     let home = Home::new();
-    let (server, fake_hustdb) = one_up(&home);
+    let (server, fake_hustdb) = open_one_up(&mut browser, &home);
     let name = fake_hustdb.name();
-    open(&mut browser, &server, 1);
-    open_row(&mut browser, &name);
 
     click(&mut browser, &name, "pause", ": paused");
     server.wait_for_state(&name, "paused");
@@ -996,10 +1002,8 @@ fn rejected_lines_are_replayed_or_dropped_once_that_is_really_wanted() {
 fn a_backend_of_which_something_is_left_is_forgotten_once_that_is_wanted_twice() {
     let Some(mut browser) = browser() else { return };
     let home = Home::new();
-    let (server, fake_hustdb) = one_up(&home);
+    let (server, fake_hustdb) = open_one_up(&mut browser, &home);
     let name = fake_hustdb.name();
-    open(&mut browser, &server, 1);
-    open_row(&mut browser, &name);
     let forgets = format!("Forget {name}?");
     click_and_be_asked(&mut browser, &name, "forget", &forgets);
     browser.value(REALLY_DO);
@@ -1076,10 +1080,8 @@ fn a_viewers_page_has_no_buttons_and_a_page_from_elsewhere_does_nothing() {
 fn a_page_that_stays_open_can_act_after_a_restart_of_the_server() {
     let Some(mut browser) = browser() else { return };
     let home = Home::new().with_port();
-    let (server, fake_hustdb) = one_up(&home);
+    let (server, fake_hustdb) = open_one_up(&mut browser, &home);
     let name = fake_hustdb.name();
-    open(&mut browser, &server, 1);
-    open_row(&mut browser, &name);
     click(&mut browser, &name, "pause", ": paused");
     server.stop();
     browser.wait_for("document.body.classList.contains('stale')");

@@ -3,6 +3,7 @@
 //!
 //! Contract: only processes that were started here are signalled, by their own handle or number. A
 //! home is kept, and named, when its test fails.
+pub(crate) mod backend;
 pub(crate) mod ha;
 pub(crate) mod process;
 

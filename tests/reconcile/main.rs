@@ -6,6 +6,8 @@
 //! (docs/reconcile.md). `RECONCILE_SEED=x cargo test --test reconcile every_seed` repeats one;
 //! `RECONCILE_SEEDS=n` sets how many there are.
 
+#[path = "../support/environment.rs"]
+mod environment;
 mod ha;
 mod masters;
 mod network;
@@ -13,6 +15,7 @@ mod world;
 
 use hustdbsync::internals::failpoint::Failpoint;
 
+use crate::environment::number;
 use crate::world::World;
 
 /// Seeds of a usual run.
@@ -20,11 +23,6 @@ const SEEDS: u64 = 300;
 
 /// Seeds in which an injected bug has to show.
 const SEEDS_FOR_FAILPOINTS: u64 = 1500;
-
-fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().expect("a number"))
-}
 
 /// What is wrong with a seed's history.
 fn fault(seed: u64) -> Option<String> {

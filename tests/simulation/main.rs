@@ -15,6 +15,8 @@ mod commands;
 mod control;
 mod counters;
 mod disk;
+#[path = "../support/environment.rs"]
+mod environment;
 #[cfg(debug_assertions)]
 mod failpoints;
 mod injected;
@@ -40,17 +42,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use environment::number;
 use run::{run, run_as};
 
 const SEEDS: u64 = 200;
-
-fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{name} is a number, not {text}")),
-    )
-}
 
 /// Why a run failed; none: it did not.
 fn failure(seed: u64) -> Option<String> {

@@ -7,10 +7,14 @@
     reason = "each of the test crates that share this uses a part of it"
 )]
 
+mod environment;
+#[path = "../../benches/common/folder.rs"]
+pub(crate) mod folder;
 mod patience;
 #[path = "../../benches/common/proc.rs"]
 pub(crate) mod proc;
 mod process;
 
+pub(crate) use environment::number;
 pub(crate) use patience::{DEADLINE, eventually, eventually_some, holds_within};
 pub(crate) use process::Process;

@@ -1,6 +1,7 @@
 //! A child process that does not outlive its test.
 
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use super::{eventually_some, proc};
@@ -43,6 +44,13 @@ impl Process {
             .stderr(Stdio::null())
             .status();
         assert!(status.unwrap().success(), "it has ended before {name}");
+    }
+
+    /// Stops it for so long, as a machine does that stands still.
+    pub(crate) fn stop_for(&self, length: Duration) {
+        self.signal("STOP");
+        thread::sleep(length);
+        self.signal("CONT");
     }
 
     /// Its exit status, if it has ended.

@@ -12,30 +12,35 @@ use serde_json::{Value as Json, json};
 
 use crate::observe::harness::DEADLINE;
 
-/// A shell gives it the pipes under the numbers that it wants.
-const START: &str = r#"exec chromium --headless --no-sandbox --disable-gpu --disable-quic \
+/// A shell gives it the pipes under the numbers that it wants, and sweeps behind it. It ends when
+/// the pipes do, which are this process's.
+const START: &str = r#"chromium --headless --no-sandbox --disable-gpu --disable-quic \
     --no-first-run --disable-background-networking --disable-component-update --disable-sync \
     --disable-dev-shm-usage --remote-debugging-pipe --user-data-dir="$0" about:blank \
-    3<&0 4>&1 </dev/null >/dev/null 2>&1"#;
+    3<&0 4>&1 </dev/null >/dev/null 2>&1
+    rm -rf "$0""#;
 
-/// One browser at a time: they are heavy, and what is measured is the page.
-static ONE: Mutex<()> = Mutex::new(());
+/// One for all tests, which have it in turn: it is heavy, and what is measured is the page.
+static ONE: Mutex<Option<Chromium>> = Mutex::new(None);
 
-/// A browser with one page.
-pub(crate) struct Browser {
+/// The browser's process. It ends when it is dropped, or when this process ends.
+struct Chromium {
     child: Child,
     commands: ChildStdin,
     messages: Receiver<Json>,
+    next_id: u64,
+}
+
+/// A browser that knows nothing of earlier ones, with one page.
+pub(crate) struct Browser {
+    chromium: MutexGuard<'static, Option<Chromium>>,
+    /// Its cookies, passwords and cache.
+    context: String,
+    session: String,
     /// Events that came while something else was waited for.
     events: Vec<Json>,
-    session: String,
-    next_id: u64,
     /// The user and password that it knows.
     user: (&'static str, &'static str),
-    /// Its profile, which goes with it.
-    _profile: tempfile::TempDir,
-    /// Held until all else is gone.
-    _alone: MutexGuard<'static, ()>,
 }
 
 /// A browser, or a loud word that there is none.
@@ -52,16 +57,14 @@ pub(crate) fn browser() -> Option<Browser> {
         );
         return None;
     }
-    Some(Browser::start())
+    Some(Browser::new())
 }
 
-impl Browser {
+impl Chromium {
     fn start() -> Self {
-        let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let profile = tempfile::tempdir().unwrap();
         let mut child = Command::new("sh")
             .args(["-c", START])
-            .arg(profile.path())
+            .arg(tempfile::tempdir().unwrap().keep())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -80,25 +83,59 @@ impl Browser {
                 }
             }
         });
-        let mut browser = Self {
+        Self {
             child,
             commands,
             messages,
-            events: Vec::new(),
-            session: String::new(),
             next_id: 0,
+        }
+    }
+
+    /// Sends a command; gives its number.
+    fn send(&mut self, mut message: Json) -> u64 {
+        self.next_id += 1;
+        message["id"] = self.next_id.into();
+        let text = message.to_string() + "\0";
+        self.commands.write_all(text.as_bytes()).unwrap();
+        self.next_id
+    }
+
+    #[track_caller]
+    fn receive(&mut self, deadline: Instant, what: &str) -> Json {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.messages.recv_timeout(left) {
+            Ok(message) => message,
+            Err(RecvTimeoutError::Timeout) => panic!("the browser does not answer to {what}"),
+            Err(RecvTimeoutError::Disconnected) => panic!("the browser has ended before {what}"),
+        }
+    }
+}
+
+impl Browser {
+    fn new() -> Self {
+        let mut chromium = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        chromium.get_or_insert_with(Chromium::start);
+        let mut browser = Self {
+            chromium,
+            context: String::new(),
+            session: String::new(),
+            events: Vec::new(),
             user: ("sync", "sync"),
-            _profile: profile,
-            _alone: alone,
         };
-        let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
+        let context = browser.call("Target.createBrowserContext", json!({}));
+        browser.context = text(&context["browserContextId"]);
+        let page = json!({ "url": "about:blank", "browserContextId": browser.context });
+        let target = browser.call("Target.createTarget", page);
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
-        let session = browser.call("Target.attachToTarget", attach);
-        browser.session = session["sessionId"].as_str().unwrap().to_owned();
+        browser.session = text(&browser.call("Target.attachToTarget", attach)["sessionId"]);
         for domain in ["Page", "Runtime", "Log", "Network"] {
             browser.call(&format!("{domain}.enable"), json!({}));
         }
         browser
+    }
+
+    fn chromium(&mut self) -> &mut Chromium {
+        self.chromium.as_mut().expect("it is there until the drop")
     }
 
     /// A command of the protocol, with its result.
@@ -107,7 +144,7 @@ impl Browser {
         let id = self.send(method, params);
         let deadline = Instant::now() + DEADLINE;
         loop {
-            let message = self.receive(deadline, method);
+            let message = self.chromium().receive(deadline, method);
             if message["id"] != id {
                 self.take_event(message);
                 continue;
@@ -122,27 +159,11 @@ impl Browser {
     }
 
     fn send(&mut self, method: &str, params: Json) -> u64 {
-        self.next_id += 1;
-        let mut message = json!({ "id": self.next_id, "method": method, "params": params });
+        let mut message = json!({ "method": method, "params": params });
         if !self.session.is_empty() {
             message["sessionId"] = self.session.clone().into();
         }
-        let mut bytes = message.to_string().into_bytes();
-        bytes.push(0);
-        self.commands.write_all(&bytes).unwrap();
-        self.next_id
-    }
-
-    #[track_caller]
-    fn receive(&mut self, deadline: Instant, what: &str) -> Json {
-        match self
-            .messages
-            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-        {
-            Ok(message) => message,
-            Err(RecvTimeoutError::Timeout) => panic!("the browser does not answer to {what}"),
-            Err(RecvTimeoutError::Disconnected) => panic!("the browser has ended before {what}"),
-        }
+        self.chromium().send(message)
     }
 
     /// Keeps an event; a request that asks for a password is answered at once, by the one that
@@ -187,7 +208,7 @@ impl Browser {
         assert!(went.get("errorText").is_none(), "{went}");
         let deadline = Instant::now() + DEADLINE;
         while !self.has("Page.loadEventFired") {
-            let event = self.receive(deadline, "loading the page");
+            let event = self.chromium().receive(deadline, "loading the page");
             self.take_event(event);
         }
     }
@@ -260,9 +281,21 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
+        if thread::panicking() {
+            // Nobody knows what has become of it: the next test begins with another one.
+            *self.chromium = None;
+            return;
+        }
+        self.session.clear();
+        let context = json!({ "browserContextId": self.context });
+        self.call("Target.disposeBrowserContext", context);
+    }
+}
+
+impl Drop for Chromium {
+    fn drop(&mut self) {
         // It and its helpers end when it is told to; one that hangs is killed, and its helpers go
         // with it.
-        self.session.clear();
         let close = json!({ "id": 0, "method": "Browser.close" }).to_string() + "\0";
         let _ = self.commands.write_all(close.as_bytes());
         let give_up = Instant::now() + Duration::from_secs(5);
@@ -275,4 +308,10 @@ impl Drop for Browser {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A word of an answer.
+#[track_caller]
+fn text(of: &Json) -> String {
+    of.as_str().unwrap().to_owned()
 }

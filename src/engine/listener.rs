@@ -397,8 +397,11 @@ impl Listener {
             .map(|(slot, _)| slot)
             .collect();
         for slot in due {
-            self.connections[slot].http.handle_deadline(now);
-            self.run(slot, Came::New, now, answers);
+            // One of those before it may have made it go.
+            if let Some(connection) = self.connections.get_mut(slot) {
+                connection.http.handle_deadline(now);
+                self.run(slot, Came::New, now, answers);
+            }
         }
         // Deadlines that are close to each other are handled together.
         self.earliest = self

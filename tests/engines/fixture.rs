@@ -3,7 +3,6 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use hustdbsync::internals::workload::{Workload, Written};
 use serde_json::{Map, Value, json};
 
 use crate::engines::proxy::{Manner, Proxy};
-use crate::support::holds_within;
+use crate::support::{holds_within, shrink_send_buffers};
 
 const LONG: Duration = Duration::from_secs(240);
 const EXPIRY_TOLERANCE_S: u64 = 10;
@@ -186,12 +185,7 @@ impl Fixture {
             .iter()
             .map(|backend| backend.proxy.address())
             .collect();
-        for entry in fs::read_dir("/proc/self/fd").unwrap().flatten() {
-            let name = entry.file_name();
-            if let Some(raw) = name.to_str().and_then(|name| name.parse().ok()) {
-                shrink_send_buffer(raw, &peers, bytes);
-            }
-        }
+        shrink_send_buffers(&peers, bytes);
     }
 
     /// Everything is where it belongs, and the end is clean.
@@ -213,23 +207,6 @@ impl Fixture {
         engine.stop();
         let report = engine.wait();
         assert!(report.is_success(), "{report}");
-    }
-}
-
-/// Where it is a connection to one of these peers.
-#[expect(
-    unsafe_code,
-    reason = "the server's own sockets can be had by their numbers only"
-)]
-fn shrink_send_buffer(raw: RawFd, peers: &[SocketAddr], bytes: usize) {
-    // SAFETY: it may be closed at any time, and another file may get its number; the calls then
-    // fail, or ask a file that is no socket of these.
-    let socket = unsafe { BorrowedFd::borrow_raw(raw) };
-    let peer = rustix::net::getpeername(socket);
-    if let Ok(Some(peer)) = peer
-        && SocketAddr::try_from(peer).is_ok_and(|peer| peers.contains(&peer))
-    {
-        let _ = rustix::net::sockopt::set_socket_send_buffer_size(socket, bytes);
     }
 }
 

@@ -2,15 +2,18 @@
 //! for HA, and what it holds stays bounded.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hustdbsync::internals::engine::listener::ListenerOptions;
 use hustdbsync::internals::http::server::ServerLimits;
 use hustdbsync::internals::limits::HTTP_HEAD_BYTES_MAX;
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::{self, AddressFamily, SocketType};
 
 use crate::http_server::server::{Client, HttpServer, PATIENCE, RIGHT, options};
-use crate::support::eventually;
+use crate::support::{eventually, shrink_send_buffers};
 
 fn with(limits: ServerLimits) -> ListenerOptions {
     ListenerOptions {
@@ -431,4 +434,47 @@ fn answers_that_nobody_takes_are_bounded_together() {
     for _ in 0..240 {
         assert!(client.answer().ends_with("</html>\n"));
     }
+}
+
+/// A connection on which little is on its way at a time.
+fn narrow(http_server: &HttpServer) -> TcpStream {
+    let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    set_socket_recv_buffer_size(&socket, 2304).unwrap();
+    net::connect(&socket, &http_server.address()).unwrap();
+    TcpStream::from(socket)
+}
+
+#[test]
+fn connections_whose_time_is_up_together_may_go_for_one_another() {
+    const GREEDY: usize = 24;
+    let http_server = HttpServer::open(ListenerOptions {
+        unsent_bytes_max: 512 * 1024,
+        ..with(ServerLimits {
+            recv_timeout: Duration::from_millis(500),
+            ..ServerLimits::default()
+        })
+    });
+    let mut greedy: Vec<TcpStream> = (0..GREEDY).map(|_| narrow(&http_server)).collect();
+    let addresses = greedy.iter().map(|client| client.local_addr().unwrap());
+    let addresses: Vec<SocketAddr> = addresses.collect();
+    eventually("all are known", || http_server.connections() == GREEDY);
+    shrink_send_buffers(&addresses, 4096);
+    for client in &mut greedy {
+        let request = format!("GET / HTTP/1.1\r\n{RIGHT}\r\n");
+        client.write_all(request.as_bytes()).unwrap();
+    }
+    let evicted = || http_server.counts().evicted;
+    eventually("all are answered", || {
+        http_server.counts().answered == GREEDY as u64
+    });
+    let evicted_before = evicted();
+    assert!(evicted_before > 0, "some go for others");
+    // A head that does not end, behind a page that nobody takes: its 408 makes that larger.
+    for client in &mut greedy {
+        let _ = client.write_all(b"GET / HTTP/1.1\r\n");
+    }
+    eventually("more go for others when their time is up", || {
+        evicted() > evicted_before
+    });
+    check_open(&http_server);
 }

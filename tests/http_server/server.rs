@@ -166,6 +166,10 @@ impl HttpServer {
         }
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.address)
     }

@@ -1,5 +1,8 @@
 //! The image's file: no engine builds it here, so what can be seen without one is.
 
+use std::fs;
+use std::path::Path;
+
 use crate::{read, root};
 
 const FILE: &str = "packaging/oci/Containerfile";
@@ -10,6 +13,29 @@ fn arguments<'a>(text: &'a str, instruction: &str) -> Vec<Vec<&'a str>> {
         .filter_map(|line| line.strip_prefix(instruction)?.strip_prefix(' '))
         .map(|rest| rest.split_whitespace().collect())
         .collect()
+}
+
+/// Files outside of `folder` that sources below it include, by their paths in the repository.
+fn included_from_beside(folder: &Path) -> Vec<String> {
+    let mut included = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            included.extend(included_from_beside(&path));
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for rest in text
+            .split("include_str!(\"")
+            .chain(text.split("include_bytes!(\""))
+        {
+            let (name, _) = rest.split_once('"').unwrap_or_default();
+            if let Some((_, beside)) = name.rsplit_once("../") {
+                included.push(beside.to_owned());
+            }
+        }
+    }
+    included
 }
 
 #[test]
@@ -29,6 +55,15 @@ fn all_that_is_copied_is_there_and_is_all_that_the_build_needs() {
     // What cargo reads before it builds: a bench that is named must be there.
     for needed in ["Cargo.toml", "Cargo.lock", "src", "benches", "README.md"] {
         assert!(copied.contains(&needed), "{needed} is not copied");
+    }
+    // And what the sources take in from beside them.
+    let included = included_from_beside(&root().join("src"));
+    assert!(!included.is_empty());
+    for file in included {
+        assert!(
+            copied.iter().any(|copied| file == *copied),
+            "{file} is not copied"
+        );
     }
 }
 

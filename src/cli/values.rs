@@ -1,5 +1,6 @@
 //! Values that arguments of several commands have: ids, codes, times.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -32,6 +33,9 @@ pub(super) fn unix(text: &str) -> Result<u64, String> {
     unix_at(text, now_unix(), TimeZone::system())
 }
 
+/// Seconds since 1970 that are taken for a time: from 2001 to the year 5138.
+const UNIX: Range<u64> = 1_000_000_000..100_000_000_000;
+
 /// A time as people write it; `now`, Unix seconds, is for times ago, the zone for those without
 /// one.
 fn unix_at(text: &str, now: u64, zone: TimeZone) -> Result<u64, String> {
@@ -45,7 +49,8 @@ fn unix_at(text: &str, now: u64, zone: TimeZone) -> Result<u64, String> {
         let stamp: Timestamp = text.parse().ok()?;
         u64::try_from(stamp.as_second()).ok()
     };
-    let count = text.parse().ok();
+    // A date without dashes is no number of seconds, and neither are milliseconds.
+    let count = text.parse().ok().filter(|unix| UNIX.contains(unix));
     count.or_else(ago).or_else(stamp).or_else(civil).ok_or_else(|| {
         "a time is 2026-11-22, \"2026-11-22 16:40\", 2026-11-22T16:40:38Z, seconds since 1970, or \
          30m, 2h, 3d ago".to_owned()
@@ -76,7 +81,10 @@ mod tests {
     #[test]
     fn a_time_is_a_date_a_number_or_an_age() {
         for (text, expected) in [
-            ("0", Some(0)),
+            ("0", None),
+            ("20261122", Some(1_795_305_600)),
+            ("2026", None),
+            ("1795365638000", None),
             ("1795365638", Some(1_795_365_638)),
             ("30s", Some(1_799_999_970)),
             ("2h", Some(1_799_992_800)),

@@ -274,6 +274,10 @@ pub const RETRY_FIRST_MS: u64 = 50;
 /// See [`RETRY_FIRST_MS`].
 pub const RETRY_LAST_MS: u64 = 5000;
 
+/// For so long a log's descriptor may fail. Then the log is opened anew by its name, or given up
+/// where it has none any more: what could be read of it holds back newer logs no longer than this.
+pub const DESCRIPTOR_FAILS: Duration = Duration::from_secs(10);
+
 /// Bytes a second of long values that a worker spends on a backend which has answered none of them
 /// since it failed. Reading, decoding and sending one of 12 MiB takes some 20 ms of CPU: without a
 /// bound, backends that fail them take the time that others need (guarantees, G6).

@@ -31,6 +31,7 @@ mod catalog;
 pub mod cursor;
 mod emit;
 mod entries;
+mod failing;
 mod feed;
 mod folders;
 mod hidden;

@@ -41,6 +41,8 @@ pub struct TestDisk {
 #[derive(Debug)]
 pub struct TestFile {
     inode: usize,
+    /// Files are numbered as they are opened.
+    number: u64,
     area: Area,
     backend: String,
     disk: TestDisk,
@@ -329,6 +331,26 @@ impl TestDisk {
             folder.seen.remove(name);
             folder.durable.remove(name);
         }
+    }
+
+    /// All descriptors of a log that are open now fail for good, as those of NFS do once it was
+    /// deleted on another host.
+    pub fn make_stale(&self, backend: &str, name: &str) {
+        let mut world = self.world();
+        let (inode, opened) = (world.log_inode(backend, name), world.opened);
+        world.stale.extend(inode.map(|inode| (inode, opened)));
+    }
+
+    /// A log can't be read from this byte on, by whomever.
+    pub fn break_sectors(&self, backend: &str, name: &str, from: u64) {
+        let mut world = self.world();
+        let inode = world.log_inode(backend, name);
+        world.broken.extend(inode.map(|inode| (inode, from)));
+    }
+
+    /// All logs can be read again.
+    pub fn mend_sectors(&self) {
+        self.world().broken.clear();
     }
 
     /// Somebody gives a log another name in its folder, durably; what had that name is gone.

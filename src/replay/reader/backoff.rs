@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::limits::{RETRY_FIRST_MS, RETRY_LAST_MS};
+use crate::limits::{DESCRIPTOR_FAILS, RETRY_FIRST_MS, RETRY_LAST_MS};
 use crate::replay::logged::LoggedRarely;
 
 /// Time between two warnings about the same failure.
@@ -13,6 +13,8 @@ const WARN_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,
+    /// When the first of them was.
+    since: Duration,
     until: Duration,
     warned: LoggedRarely,
 }
@@ -23,6 +25,9 @@ impl Backoff {
         let delay = RETRY_FIRST_MS
             .saturating_mul(1 << self.failures.min(16))
             .min(RETRY_LAST_MS);
+        if self.failures == 0 {
+            self.since = now.monotonic;
+        }
         self.failures = self.failures.saturating_add(1);
         self.until = now.after(Duration::from_millis(delay));
         self.warned.comes(WARN_INTERVAL, now)
@@ -33,6 +38,12 @@ impl Backoff {
         let had_failed = self.failures > 0;
         *self = Self::default();
         had_failed
+    }
+
+    /// Whether it has failed for so long that it is not the disk alone.
+    #[must_use]
+    pub(super) fn has_lasted(&self, now: Now) -> bool {
+        self.failures > 0 && now.monotonic.saturating_sub(self.since) >= DESCRIPTOR_FAILS
     }
 
     /// Until when to wait; `None` if there is no need to.

@@ -518,6 +518,12 @@ impl<L> Catalog<L> {
         open
     }
 
+    /// Closes a file.
+    pub(super) fn close(&mut self, index: usize) {
+        self.file_mut(index).log = None;
+        self.open.retain(|open| *open != index);
+    }
+
     /// The file at `index` has been opened.
     pub(super) fn handle_opened(&mut self, index: usize, log: L) {
         self.file_mut(index).log = Some(Arc::new(log));

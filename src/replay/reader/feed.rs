@@ -164,27 +164,6 @@ impl<D: Disk> LogReader<D> {
         }
     }
 
-    /// A file could not be opened or read. The backend's newer files wait for it; other backends do
-    /// not.
-    fn handle_failure(&mut self, at: usize, index: usize, error: &io::Error, now: Now) -> Step {
-        let source = &mut self.sources[at];
-        source.listing.want(now);
-        let warn = source.reading.handle_failure(now);
-        let until = source.reading.waits_until(now).unwrap_or(now.monotonic);
-        // A file that has just been deleted is not a failure; the listing will show it.
-        if error.kind() == io::ErrorKind::NotFound {
-            return Step::Until(until);
-        }
-        if warn {
-            let (backend, file) = (&source.info.name, source.catalog.find(index));
-            let file = file.map_or("", |file| &*file.name);
-            tracing::warn!(%backend, file, cause = %error, "the log can't be read; trying again, \
-                newer ones of this backend wait for it");
-        }
-        self.note_faults(at, |faults| faults.reading = Some(error.to_string()));
-        Step::Until(until)
-    }
-
     /// Continues to read a file: a piece of whole lines, or a step towards the end of a long one.
     fn read(&mut self, at: usize, index: usize, now: Now) -> io::Result<Step> {
         if !self.open(at, index, now)? {

@@ -312,7 +312,7 @@ impl<D: Disk> LogReader<D> {
     }
 
     /// Logs that a file was moved, and tells the checkpointer.
-    fn handle_moved(&mut self, at: usize, moved: &Moved) {
+    pub(super) fn handle_moved(&mut self, at: usize, moved: &Moved) {
         let (backend, from, file) = (&self.sources[at].info.name, &moved.from, &moved.to);
         if moved.is_back {
             tracing::info!(%backend, %file, %from, "the log is back; it goes on where it was");

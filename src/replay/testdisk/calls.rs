@@ -88,8 +88,11 @@ impl Disk for TestDisk {
         let mut world = self.world();
         world.call(Op::Open(area), backend)?;
         let folder = world.folder(area, backend).ok_or_else(gone)?;
+        let inode = *folder.seen.get(name).ok_or_else(gone)?;
+        world.opened += 1;
         Ok(TestFile {
-            inode: *folder.seen.get(name).ok_or_else(gone)?,
+            inode,
+            number: world.opened,
             area,
             backend: backend.to_owned(),
             disk: self.clone(),
@@ -183,6 +186,7 @@ impl OpenFile for TestFile {
     fn meta(&self) -> io::Result<LogMeta> {
         let mut world = self.disk.world();
         world.call(Op::Look(self.area), &self.backend)?;
+        world.check_stale(self.inode, self.number)?;
         Ok(world.meta(self.inode))
     }
 
@@ -190,6 +194,8 @@ impl OpenFile for TestFile {
         let mut world = self.disk.world();
         world.reads += 1;
         world.call(Op::Read(self.area), &self.backend)?;
+        world.check_stale(self.inode, self.number)?;
+        world.check_sectors(self.inode, offset)?;
         let most = match self.area {
             Area::Logs => world.read_bytes(into.len()),
             Area::State => into.len(),

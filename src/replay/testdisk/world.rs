@@ -104,6 +104,12 @@ pub(super) struct World {
     pub(super) read_bytes_max: Option<usize>,
     /// Of a thousand reads of logs, so many are short.
     pub(super) short_reads: Option<(fastrand::Rng, u32)>,
+    /// Files opened so far.
+    pub(super) opened: u64,
+    /// By inode, the last file that was opened of those that are stale.
+    pub(super) stale: BTreeMap<usize, u64>,
+    /// By inode, from which byte on it can't be read.
+    pub(super) broken: BTreeMap<usize, u64>,
     /// Cloned for each open file.
     pub(super) open_files: Arc<()>,
     pub(super) logs: BTreeMap<String, Folder>,
@@ -256,6 +262,26 @@ pub(super) fn gone() -> io::Error {
 }
 
 impl World {
+    pub(super) fn log_inode(&self, backend: &str, name: &str) -> Option<usize> {
+        self.logs.get(backend)?.seen.get(name).copied()
+    }
+
+    /// Fails for an open file that is stale.
+    pub(super) fn check_stale(&self, inode: usize, number: u64) -> io::Result<()> {
+        match self.stale.get(&inode) {
+            Some(last) if number <= *last => Err(io::Error::from_raw_os_error(libc::ESTALE)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails where the disk can't be read.
+    pub(super) fn check_sectors(&self, inode: usize, offset: u64) -> io::Result<()> {
+        match self.broken.get(&inode) {
+            Some(from) if offset >= *from => Err(io::Error::from_raw_os_error(libc::EIO)),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn area(&self, area: Area) -> &BTreeMap<String, Folder> {
         match area {
             Area::Logs => &self.logs,

@@ -5,6 +5,7 @@ mod bodies;
 mod changes;
 mod comeback;
 mod credit;
+mod failing;
 mod fixture;
 mod model;
 mod order;

@@ -1,0 +1,91 @@
+//! Logs that can't be read.
+//!
+//! Reading is tried again and again, and the newer logs of the backend wait. But what fails may be
+//! the descriptor alone: one of NFS is stale for good once the log was deleted on another host, or
+//! the server's state is lost; and a log whose name is gone has no other one. So one that has failed
+//! for [`DESCRIPTOR_FAILS`](crate::limits::DESCRIPTOR_FAILS) is closed:
+//!
+//! ```text
+//!  fails for long ─┬─ has a name ─▶ opened anew by it, where reading goes on
+//!                  └─ has none ───▶ away, with what was not read of it; newer logs are read
+//! ```
+
+use std::io;
+
+use crate::clock::Now;
+use crate::replay::disk::{Disk, OpenFile};
+use crate::replay::reader::LogReader;
+use crate::replay::reader::feed::Step;
+use crate::replay::reader::resume::byte_of;
+
+impl<D: Disk> LogReader<D> {
+    /// A file could not be opened or read. The backend's newer files wait for it; other backends do
+    /// not.
+    pub(super) fn handle_failure(
+        &mut self,
+        at: usize,
+        index: usize,
+        error: &io::Error,
+        now: Now,
+    ) -> Step {
+        let source = &mut self.sources[at];
+        source.listing.want(now);
+        let warn = source.reading.handle_failure(now);
+        let until = source.reading.waits_until(now).unwrap_or(now.monotonic);
+        // A file that has just been deleted is not a failure; the listing will show it.
+        if error.kind() == io::ErrorKind::NotFound {
+            return Step::Until(until);
+        }
+        if warn {
+            let (backend, file) = (&source.info.name, source.catalog.find(index));
+            let file = file.map_or("", |file| &*file.name);
+            tracing::warn!(%backend, file, cause = %error, "the log can't be read; trying again, \
+                newer ones of this backend wait for it");
+        }
+        self.note_faults(at, |faults| faults.reading = Some(error.to_string()));
+        if self.sources[at].reading.has_lasted(now) {
+            self.close_failing(at, index, now);
+        }
+        Step::Until(until)
+    }
+
+    /// Closes the open logs that don't even tell their length, or, where all do, the one that was
+    /// to be read.
+    fn close_failing(&mut self, at: usize, index: usize, now: Now) {
+        let catalog = &self.sources[at].catalog;
+        let fails = |open: &usize| {
+            let log = catalog.file(*open).log.as_ref();
+            log.is_some_and(|log| log.meta().is_err())
+        };
+        let mut failing: Vec<usize> = catalog.open().iter().copied().filter(fails).collect();
+        if failing.is_empty() {
+            failing.extend(catalog.open().iter().copied().filter(|open| *open == index));
+        }
+        for index in failing {
+            let catalog = &mut self.sources[at].catalog;
+            catalog.close(index);
+            // The checkpointer looks after those that it has deleted.
+            let file = catalog.file(index);
+            if file.unlinked && !file.deleted {
+                self.give_up(at, index, now);
+            }
+        }
+    }
+
+    /// A log has neither a name nor a descriptor. What is known of it is kept, should it come back.
+    fn give_up(&mut self, at: usize, index: usize, now: Now) {
+        let source = &mut self.sources[at];
+        let file = source.catalog.file(index);
+        let unread_bytes = file.unread_bytes(byte_of(source.resume.as_ref()));
+        let loss = source
+            .catalog
+            .file_mut(index)
+            .handle_unlinked(false, unread_bytes);
+        let moved = source.catalog.send_away(index, now);
+        source.count_file(index);
+        self.handle_loss(at, &loss);
+        if let Some(moved) = moved {
+            self.handle_moved(at, &moved);
+        }
+    }
+}

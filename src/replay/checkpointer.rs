@@ -501,7 +501,7 @@ impl<D: Disk> Checkpointer<D> {
         now: Now,
         work: impl FnOnce(&mut BackendStates, &mut Reaper<D>, &mut Context<'_, D>),
     ) {
-        let mut closed: Vec<ClosedFile> = Vec::new();
+        let mut closed: Vec<(BackendInfo, ClosedFile)> = Vec::new();
         let mut cx = Context {
             disk: &mut self.disk,
             outbox: &mut self.outbox,
@@ -514,8 +514,8 @@ impl<D: Disk> Checkpointer<D> {
             now,
         };
         work(&mut self.backend_states, &mut self.log_reaper, &mut cx);
-        for closed in closed {
-            self.points.handle_closed(&closed);
+        for (backend, closed) in closed {
+            self.points.handle_closed(&backend, &closed);
             if closed.deleted {
                 self.log_reaper.handle_closed(closed);
             }

@@ -49,9 +49,9 @@ pub(super) struct Context<'a, D> {
     pub(super) outbox: &'a mut Outbox,
     pub(super) settings: &'a CheckpointerSettings,
     pub(super) pool: &'a VecPool<Settled>,
-    /// Files that the ledger has closed. If we have deleted such a file, nobody else handles what
-    /// is written to it from now on.
-    pub(super) closed: &'a mut Vec<ClosedFile>,
+    /// Files that a backend's ledger has closed. If we have deleted such a file, nobody else
+    /// handles what is written to it from now on.
+    pub(super) closed: &'a mut Vec<(BackendInfo, ClosedFile)>,
     /// Room for when the disk is full.
     pub(super) spare: &'a mut Spare,
     /// Logs whose keys are compared before they are deleted.
@@ -551,7 +551,7 @@ impl BackendState {
                      delivered: they are delivered only if it comes back"
                 );
             }
-            cx.closed.push(closed);
+            cx.closed.push((self.info.clone(), closed));
         }
     }
 }

@@ -40,11 +40,11 @@ use crate::limits::{
 };
 use crate::replay::checkpointer::backend_state::{BackendState, BackendStates, Context};
 use crate::replay::disk::{Area, Disk, OpenFile};
-use crate::replay::messages::{AwayLog, BackendId, ControlMessage};
+use crate::replay::messages::{AwayLog, BackendId, BackendInfo, ControlMessage};
 use crate::status::sync_point::{PointBackend, PointBoard};
 use away::{AwayLogs, unread_entries};
 use listing::{Backends, Listed, Lister, NotListed, named};
-use log::{DeviceKey, Log, device_key};
+use log::Log;
 
 /// All points that are not settled.
 #[derive(Debug, Default)]
@@ -128,18 +128,26 @@ impl Points {
     }
 
     /// The ledger has closed a log. From now on what it knew of the log is kept here.
-    pub(super) fn handle_closed(&mut self, closed: &ClosedFile) {
-        let identity = &closed.resume.identity;
-        let closed_key = (identity.device, identity.inode, identity.born_nanos);
-        self.away.handle_closed(closed, closed_key);
-        for pending in self.points.iter_mut().flat_map(|point| &mut point.pending) {
+    pub(super) fn handle_closed(&mut self, backend: &BackendInfo, closed: &ClosedFile) {
+        self.away.handle_closed(backend.id, closed);
+        let key = closed.resume.identity.key();
+        for pending in self.pending_of(&backend.name) {
             for gone in &mut pending.gone {
                 gone.log.handle_closed(closed);
             }
-            if let Some(log) = pending.find(&closed.resume.name, closed_key) {
+            if let Some(log) = pending.find(&closed.resume.name, key) {
                 log.handle_closed(closed);
             }
         }
+    }
+
+    /// What is not settled of a backend, in each point.
+    fn pending_of(&mut self, backend: &str) -> impl Iterator<Item = &mut Pending> {
+        self.points.iter_mut().flat_map(move |point| {
+            let backends = &point.board.backends;
+            let pending = point.pending.iter_mut();
+            pending.filter(move |pending| *backends[pending.place].name == *backend)
+        })
     }
 
     /// All that a log had which has gone is in another file.
@@ -151,13 +159,15 @@ impl Points {
         backend_states: &BackendStates,
         cx: &Context<'_, D>,
     ) {
-        // One that an earlier process had read.
         let backend_state = backend_states.get(backend.index()).and_then(Option::as_ref);
-        let mut unread = backend_state.into_iter().flat_map(unread_entries);
-        let unread = unread.find(|log| log.log_key() == key);
+        let Some(backend_state) = backend_state else {
+            return;
+        };
+        // One that an earlier process had read.
+        let unread = unread_entries(backend_state).find(|log| log.log_key() == key);
         self.away
             .handle_copied(backend, key, copy, unread, cx.now.unix);
-        for pending in self.points.iter_mut().flat_map(|point| &mut point.pending) {
+        for pending in self.pending_of(backend_state.name()) {
             let gone = pending.gone.iter_mut().map(|gone| &mut gone.log);
             for log in pending.logs.iter_mut().chain(gone) {
                 log.handle_copied(key, copy);
@@ -544,21 +554,18 @@ impl Pending {
     }
 
     /// The log with this key and, unless it was renamed, this name.
-    fn find(&mut self, name: &str, key: DeviceKey) -> Option<&mut Log> {
-        if let Some(nth) = self
-            .gone
-            .iter()
-            .position(|gone| gone.log.device_key() == key)
-        {
+    fn find(&mut self, name: &str, key: LogKey) -> Option<&mut Log> {
+        let mut gone = self.gone.iter();
+        if let Some(nth) = gone.position(|gone| gone.log.log_key() == key) {
             return Some(&mut self.gone[nth].log);
         }
         let at = self.logs.partition_point(|log| *log.name > *name);
-        let is_there = self.logs.get(at).is_some_and(|log| log.device_key() == key);
-        // None has it: most likely it is settled, or belongs to another backend.
+        let is_there = self.logs.get(at).is_some_and(|log| log.log_key() == key);
+        // None has it: most likely it is settled.
         if is_there || at == self.logs.len() {
             return self.logs.get_mut(at);
         }
-        self.logs.iter_mut().find(|log| log.device_key() == key)
+        self.logs.iter_mut().find(|log| log.log_key() == key)
     }
 }
 
@@ -567,7 +574,7 @@ struct Folder<'a, D> {
     disk: &'a mut D,
     backend: &'a str,
     /// The bytes of its logs.
-    listed: Option<HashMap<DeviceKey, u64>>,
+    listed: Option<HashMap<LogKey, u64>>,
 }
 
 impl<D: Disk> Folder<'_, D> {
@@ -577,7 +584,7 @@ impl<D: Disk> Folder<'_, D> {
             && let Ok(open) = self.disk.open(Area::Logs, self.backend, &log.name)
         {
             let meta = open.meta()?;
-            if log.device_key() == device_key(&meta) {
+            if log.log_key() == meta.key() {
                 return Ok(Some(meta.bytes));
             }
         }
@@ -586,11 +593,11 @@ impl<D: Disk> Folder<'_, D> {
             let entries = self.disk.entries(Area::Logs, self.backend)?;
             let listed = entries
                 .iter()
-                .map(|entry| (device_key(&entry.meta), entry.meta.bytes));
+                .map(|entry| (entry.meta.key(), entry.meta.bytes));
             self.listed = Some(listed.collect());
         }
         let listed = self.listed.as_ref().expect("it is listed by now");
-        Ok(listed.get(&log.device_key()).copied())
+        Ok(listed.get(&log.log_key()).copied())
     }
 }
 

@@ -28,8 +28,6 @@ pub struct AwayLog {
     pub backend: BackendId,
     /// Its name when it was last seen.
     pub name: Arc<str>,
-    /// Its device then.
-    pub device: u64,
     /// Its inode.
     pub inode: u64,
     /// When it was made, nanoseconds since 1970; 0 where the file system does not keep that.

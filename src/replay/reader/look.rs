@@ -439,7 +439,6 @@ impl<D: Disk> LogReader<D> {
             .checkpointer(CheckpointerMessage::LogAway(AwayLog {
                 backend: self.sources[at].info.id,
                 name: Arc::clone(name),
-                device: meta.device,
                 inode: meta.inode,
                 born_nanos: meta.born_nanos,
                 bytes: meta.bytes,

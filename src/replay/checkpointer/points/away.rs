@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use super::log::{DeviceKey, Log};
+use super::log::Log;
 use crate::ledger::backend::{BackendLedger, ClosedFile};
 use crate::ledger::identity::LogKey;
 use crate::limits::{AWAY_LOG_KEPT, AWAY_LOGS_MAX};
@@ -26,7 +26,7 @@ pub(super) struct AwayLogs {
     /// Those of each backend, in the order in which they left.
     backends: BTreeMap<BackendId, VecDeque<Away>>,
     /// Logs that we have deleted ourselves. The log reader may still report one of them.
-    deleted: VecDeque<DeviceKey>,
+    deleted: VecDeque<(BackendId, LogKey)>,
 }
 
 impl AwayLogs {
@@ -39,21 +39,20 @@ impl AwayLogs {
     ) -> u64 {
         let mut log = Log {
             name: (*away.name).into(),
-            device: away.device,
             inode: away.inode,
             born_nanos: away.born_nanos,
             bytes: away.bytes,
             settled: 0,
             copy: None,
         };
-        let (key, device_key) = (log.log_key(), log.device_key());
-        let all = self.backends.entry(away.backend).or_default();
-        all.retain(|known| known.log.log_key() != key);
+        let key = log.log_key();
         log.note_settled(ledger);
-        let left_bytes = match self.deleted.contains(&device_key) {
+        let left_bytes = match self.is_deleted(away.backend, key) {
             true => 0,
             false => log.bytes.saturating_sub(log.settled),
         };
+        let all = self.backends.entry(away.backend).or_default();
+        all.retain(|known| known.log.log_key() != key);
         if left_bytes > 0 {
             let since_unix = unix;
             all.push_back(Away { log, since_unix });
@@ -68,19 +67,21 @@ impl AwayLogs {
     }
 
     /// The ledger has closed a log, and reports how far it was delivered.
-    pub(super) fn handle_closed(&mut self, closed: &ClosedFile, closed_key: DeviceKey) {
+    pub(super) fn handle_closed(&mut self, backend: BackendId, closed: &ClosedFile) {
+        let closed_key = closed.resume.identity.key();
         if closed.deleted {
-            self.deleted.push_back(closed_key);
+            self.deleted.push_back((backend, closed_key));
             if self.deleted.len() > AWAY_LOGS_MAX {
                 self.deleted.pop_front();
             }
         }
-        for all in self.backends.values_mut() {
-            for Away { log, .. } in all.iter_mut() {
-                log.handle_closed(closed);
-            }
-            all.retain(|known| !(closed.deleted && known.log.device_key() == closed_key));
+        let Some(all) = self.backends.get_mut(&backend) else {
+            return;
+        };
+        for Away { log, .. } in all.iter_mut() {
+            log.handle_closed(closed);
         }
+        all.retain(|known| !(closed.deleted && known.log.log_key() == closed_key));
     }
 
     /// All that a log had which is away is in another file. `unread`: the log, if nothing but the
@@ -105,14 +106,14 @@ impl AwayLogs {
     }
 
     /// Whether this log has left its folder undelivered, as far as is remembered.
-    pub(super) fn has(&self, key: LogKey) -> bool {
-        let mut all = self.backends.values().flatten();
+    pub(super) fn has(&self, backend: BackendId, key: LogKey) -> bool {
+        let mut all = self.backends.get(&backend).into_iter().flatten();
         all.any(|away| away.log.log_key() == key)
     }
 
     /// Whether we have deleted this log ourselves, as far as is remembered.
-    pub(super) fn is_deleted(&self, key: DeviceKey) -> bool {
-        self.deleted.contains(&key)
+    pub(super) fn is_deleted(&self, backend: BackendId, key: LogKey) -> bool {
+        self.deleted.contains(&(backend, key))
     }
 
     /// Logs of a backend that are not among those in its folder, and not delivered.
@@ -142,6 +143,7 @@ impl AwayLogs {
     /// Forgets a backend.
     pub(super) fn forget(&mut self, backend: BackendId) {
         self.backends.remove(&backend);
+        self.deleted.retain(|(of, ..)| *of != backend);
     }
 
     /// Those of a backend that are not delivered, and not among the logs in its folder; and those
@@ -198,7 +200,6 @@ pub(super) fn unread_entries(backend_state: &BackendState) -> impl Iterator<Item
         };
         Log {
             name: (*entry.name).into(),
-            device: entry.identity.device,
             inode: entry.identity.inode,
             born_nanos: entry.identity.born_nanos,
             bytes,

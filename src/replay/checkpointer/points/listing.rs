@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 
 use super::away::AwayLogs;
-use super::log::{Log, device_key};
-use crate::ledger::backend::BackendLedger;
+use super::log::Log;
+use crate::ledger::identity::LogKey;
 use crate::ledger::rejected;
 use crate::limits::SYNC_POINT_LOGS_MAX;
 use crate::replay::checkpointer::backend_state::{BackendState, BackendStates};
-use crate::replay::disk::{Area, Disk, LogEntry, LogMeta};
+use crate::replay::disk::{Area, Disk, LogEntry};
 use crate::status::sync_point::Listing;
 
 /// What one backend has.
@@ -104,8 +104,9 @@ impl Lister<'_> {
         entries.retain(|entry| entry.meta.bytes > 0 && entry.name != rejected::STAGED);
         let mut hidden: Vec<Box<str>> = Vec::new();
         entries.retain(|entry| {
-            let is_log = !entry.is_hidden() || self.is_known(backend, &entry.meta);
-            if !is_log && !self.away.is_deleted(device_key(&entry.meta)) {
+            let key = entry.meta.key();
+            let is_log = !entry.is_hidden() || self.is_known(backend, key);
+            if !is_log && !self.is_deleted(backend, key) {
                 hidden.push(entry.name.as_str().into());
             }
             is_log
@@ -113,7 +114,6 @@ impl Lister<'_> {
         self.check_room(entries.len())?;
         let log = |LogEntry { name, meta }| Log {
             name: name.into(),
-            device: meta.device,
             inode: meta.inode,
             born_nanos: meta.born_nanos,
             bytes: meta.bytes,
@@ -130,10 +130,19 @@ impl Lister<'_> {
         Ok(Listed { logs, hidden })
     }
 
-    fn is_known(&self, backend: &str, meta: &LogMeta) -> bool {
-        let ledger = named(self.backend_states, backend).and_then(BackendState::ledger);
-        let settled = |ledger: &BackendLedger| ledger.settled_anywhere(meta.inode, meta.born_nanos);
-        ledger.and_then(settled).is_some() || self.away.has((meta.inode, meta.born_nanos))
+    fn is_known(&self, backend: &str, key: LogKey) -> bool {
+        named(self.backend_states, backend).is_some_and(|backend_state| {
+            let (inode, born) = key;
+            let ledger = backend_state.ledger();
+            let settled = ledger.and_then(|ledger| ledger.settled_anywhere(inode, born));
+            settled.is_some() || self.away.has(backend_state.info().id, key)
+        })
+    }
+
+    fn is_deleted(&self, backend: &str, key: LogKey) -> bool {
+        let backend_state = named(self.backend_states, backend);
+        backend_state
+            .is_some_and(|backend_state| self.away.is_deleted(backend_state.info().id, key))
     }
 
     /// Adds the logs that are known and not in the folder.

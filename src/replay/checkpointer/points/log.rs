@@ -2,13 +2,11 @@
 
 use crate::ledger::backend::{BackendLedger, ClosedFile};
 use crate::ledger::identity::LogKey;
-use crate::replay::disk::LogMeta;
 
 /// A log as it was when the point was taken, or when it left its folder before that.
 #[derive(Clone, Debug)]
 pub(super) struct Log {
     pub(super) name: Box<str>,
-    pub(super) device: u64,
     pub(super) inode: u64,
     pub(super) born_nanos: u64,
     pub(super) bytes: u64,
@@ -19,14 +17,7 @@ pub(super) struct Log {
     pub(super) copy: Option<LogKey>,
 }
 
-/// A log's device, and its key.
-pub(super) type DeviceKey = (u64, u64, u64);
-
 impl Log {
-    pub(super) fn device_key(&self) -> DeviceKey {
-        (self.device, self.inode, self.born_nanos)
-    }
-
     pub(super) fn log_key(&self) -> LogKey {
         (self.inode, self.born_nanos)
     }
@@ -53,12 +44,8 @@ impl Log {
         if is_copy && settled >= self.bytes {
             self.settled = self.bytes;
         }
-        if self.device_key() == (identity.device, identity.inode, identity.born_nanos) {
+        if self.log_key() == identity.key() {
             self.settled = self.settled.max(settled);
         }
     }
-}
-
-pub(super) fn device_key(meta: &LogMeta) -> DeviceKey {
-    (meta.device, meta.inode, meta.born_nanos)
 }

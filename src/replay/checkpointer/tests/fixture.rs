@@ -283,7 +283,6 @@ impl Fixture {
         self.send(CheckpointerMessage::LogAway(AwayLog {
             backend: B,
             name: name.into(),
-            device: meta.device,
             inode: meta.inode,
             born_nanos: meta.born_nanos,
             bytes: meta.bytes,

@@ -206,7 +206,6 @@ fn a_log_that_nfs_keeps_and_that_was_never_begun_is_waited_for_while_this_proces
     fixture.send(CheckpointerMessage::LogAway(AwayLog {
         backend: B,
         name: NEXT.into(),
-        device: meta.device,
         inode: meta.inode,
         born_nanos: meta.born_nanos,
         bytes: meta.bytes,
@@ -241,6 +240,8 @@ fn a_finished_log_that_somebody_has_open_is_not_told_of() {
         BackendMessage::FileGone { file: FileId(1) },
     ));
     fixture.turn();
+    assert_eq!(listing(&fixture.take_point().unwrap()).hidden, None);
+    fixture.disk.remount();
     assert_eq!(listing(&fixture.take_point().unwrap()).hidden, None);
     // The next process knows nothing of it.
     fixture.restart();
@@ -312,6 +313,56 @@ fn a_log_with_another_name_is_the_same_log() {
     fixture.settle(1, &[0, 1, 2, 3]);
     fixture.pass(5);
     assert_eq!(point.is_settled(None), Some(true));
+}
+
+#[test]
+fn a_log_whose_device_has_another_number_is_the_same_log() {
+    let mut fixture = fixture();
+    let point = fixture.take_point().unwrap();
+    fixture.disk.remount();
+    fixture.pass(30);
+    check_missing(&point, 2, 80);
+    check_gone(&point, 0, 0);
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.pass(5);
+    assert!(!is_rest_settled(&point), "the other log is there");
+    // The ledger knows it by the new number, and forgets it once it is delivered.
+    deliver(&mut fixture, 2, 4);
+    fixture.disk.remove_log(NAME, NEXT);
+    fixture.send(CheckpointerMessage::Of(
+        B,
+        BackendMessage::FileGone { file: FileId(2) },
+    ));
+    fixture.pass(5);
+    assert_eq!(point.is_settled(None), Some(true));
+}
+
+/// File systems number their files each for itself, and not all keep birth times.
+#[test]
+fn another_backend_s_log_with_the_same_inode_is_another_log() {
+    const SECOND: &str = "127.0.0.2:9998";
+    let mut fixture = fixture();
+    fixture.add_backend(OTHER, SECOND);
+    fixture.disk.remove_log(NAME, NEXT);
+    let meta = fixture.disk.meta_of(NAME, LOG).unwrap();
+    fixture.disk.name_log(SECOND, LOG, &meta);
+    let point = fixture.take_point().unwrap();
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.disk.remove_log(NAME, LOG);
+    fixture.send(CheckpointerMessage::Of(
+        B,
+        BackendMessage::FileGone { file: FileId(1) },
+    ));
+    fixture.pass(30);
+    assert_eq!(point.is_settled(Some(NAME)), Some(true));
+    assert_eq!(point.is_settled(Some(SECOND)), Some(false));
+    check_listed(&point, 1, 40);
+    // A copy of the first one's log is none of the second one's.
+    fixture.disk.remove_log(SECOND, LOG);
+    let (backend, key, copy) = (B, meta.key(), (1, 1));
+    fixture.send(CheckpointerMessage::LogCopied { backend, key, copy });
+    fixture.pass(30);
+    assert_eq!(point.backends[1].gone_bytes.load(), 40);
 }
 
 #[test]
@@ -642,7 +693,6 @@ fn a_log_that_we_have_deleted_is_not_missed_however_late_it_is_told_of() {
     fixture.send(CheckpointerMessage::LogAway(AwayLog {
         backend: B,
         name: LOG.into(),
-        device: meta.device,
         inode: meta.inode,
         born_nanos: meta.born_nanos,
         bytes: meta.bytes,

@@ -6,6 +6,7 @@
 //! [`AWAY_LOGS_MAX`] of each backend.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use super::log::Log;
 use crate::ledger::backend::{BackendLedger, ClosedFile};
@@ -25,8 +26,9 @@ struct Away {
 pub(super) struct AwayLogs {
     /// Those of each backend, in the order in which they left.
     backends: BTreeMap<BackendId, VecDeque<Away>>,
-    /// Logs that we have deleted ourselves. The log reader may still report one of them.
-    deleted: VecDeque<(BackendId, LogKey)>,
+    /// Logs that we have deleted ourselves. The log reader may still report one of them. Without
+    /// birth times a later log can have the key of one of them, so the name counts too.
+    deleted: VecDeque<(BackendId, LogKey, Arc<str>)>,
 }
 
 impl AwayLogs {
@@ -47,7 +49,8 @@ impl AwayLogs {
         };
         let key = log.log_key();
         log.note_settled(ledger);
-        let left_bytes = match self.is_deleted(away.backend, key) {
+        let deleted = (away.backend, key, away.name);
+        let left_bytes = match self.deleted.contains(&deleted) {
             true => 0,
             false => log.bytes.saturating_sub(log.settled),
         };
@@ -70,7 +73,8 @@ impl AwayLogs {
     pub(super) fn handle_closed(&mut self, backend: BackendId, closed: &ClosedFile) {
         let closed_key = closed.resume.identity.key();
         if closed.deleted {
-            self.deleted.push_back((backend, closed_key));
+            let name = Arc::clone(&closed.resume.name);
+            self.deleted.push_back((backend, closed_key, name));
             if self.deleted.len() > AWAY_LOGS_MAX {
                 self.deleted.pop_front();
             }
@@ -111,9 +115,10 @@ impl AwayLogs {
         all.any(|away| away.log.log_key() == key)
     }
 
-    /// Whether we have deleted this log ourselves, as far as is remembered.
+    /// Whether we have deleted this log ourselves, whatever it was called, as far as is remembered.
     pub(super) fn is_deleted(&self, backend: BackendId, key: LogKey) -> bool {
-        self.deleted.contains(&(backend, key))
+        let mut deleted = self.deleted.iter();
+        deleted.any(|(of, known, _)| (*of, *known) == (backend, key))
     }
 
     /// Logs of a backend that are not among those in its folder, and not delivered.

@@ -702,6 +702,34 @@ fn a_log_that_we_have_deleted_is_not_missed_however_late_it_is_told_of() {
     assert_eq!(fixture.take_point().unwrap().is_settled(None), Some(true));
 }
 
+/// A file system without birth times gives the next log the inode of a deleted one.
+#[test]
+fn a_log_that_has_the_inode_of_one_that_we_have_deleted_is_missed() {
+    let mut fixture = fixture();
+    fixture.disk.remove_log(NAME, NEXT);
+    let meta = fixture.disk.meta_of(NAME, LOG).unwrap();
+    fixture.settle(0, &[0, 1, 2, 3]);
+    fixture.pass(200);
+    assert_eq!(fixture.disk.meta_of(NAME, LOG), None, "it is finished");
+    fixture.send(CheckpointerMessage::Of(
+        B,
+        BackendMessage::FileGone { file: FileId(1) },
+    ));
+    fixture.send(CheckpointerMessage::LogAway(AwayLog {
+        backend: B,
+        name: NEXT.into(),
+        inode: meta.inode,
+        born_nanos: meta.born_nanos,
+        bytes: 40,
+        unread_bytes: 40,
+    }));
+    fixture.turn();
+    assert_eq!(away(&fixture), (1, 40, Some(NEXT.to_owned())));
+    let point = fixture.take_point().unwrap();
+    check_gone(&point, 1, 40);
+    assert_eq!(point.is_settled(None), Some(false));
+}
+
 #[test]
 fn lines_that_an_earlier_process_had_read_of_a_log_that_is_away_are_missing() {
     let mut fixture = fixture();

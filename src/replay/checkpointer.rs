@@ -310,6 +310,7 @@ impl<D: Disk> Checkpointer<D> {
                     self.comparing.clear();
                 }
                 self.settings = settings;
+                self.hasten(now);
             }
             CheckpointerMessage::SyncPoint { id, is_backend } => {
                 self.at_points(now, |points, backend_states, cx| {
@@ -359,6 +360,16 @@ impl<D: Disk> Checkpointer<D> {
         }
     }
 
+    /// Other intervals have begun: what is due by them is due no later than that.
+    fn hasten(&mut self, now: Now) {
+        let release_at = now.after(self.settings.release_interval);
+        self.release_at = self.release_at.min(release_at);
+        let interval = self.settings.checkpoint_interval;
+        for backend_state in self.backend_states.iter_mut().flatten() {
+            backend_state.hasten_checkpoint(interval, now);
+        }
+    }
+
     fn add_backend_state(&mut self, info: BackendInfo) {
         let index = info.id.index();
         while self.backend_states.len() <= index {
@@ -393,7 +404,9 @@ impl<D: Disk> Checkpointer<D> {
                 .iter()
                 .flatten()
                 .map(BackendState::checkpoint_bytes);
-            self.spare.take(&mut self.disk, checkpoints.sum(), now);
+            let interval = self.settings.release_interval;
+            self.spare
+                .take(&mut self.disk, checkpoints.sum(), interval, now);
         }
         let mut leaving = std::mem::take(&mut self.leaving);
         self.at_backend_states(now, |backend_states, log_reaper, cx| {

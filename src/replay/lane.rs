@@ -47,7 +47,7 @@ use crate::replay::outcome::Settlement;
 use crate::status::counters::BackendCounters;
 
 use answer_sizes::AnswerSizes;
-use idle::ready;
+use idle::{idle_until, ready};
 use lookup::Found;
 use poison::PoisonDetector;
 pub use raw_line::RawLine;
@@ -84,8 +84,8 @@ enum State {
     Waiting { until: Duration },
     /// A connection is being made.
     Connecting { deadline: Duration },
-    /// A connection with nothing outstanding, idle since then; it may be so until then.
-    Ready { since: Duration, until: Duration },
+    /// A connection with nothing outstanding, idle since then.
+    Ready { since: Duration },
     /// A burst is out, or on its way.
     Busy { deadline: Duration },
 }
@@ -259,13 +259,11 @@ impl Lane {
 
     /// When `handle_deadline` wants to be called, monotonic.
     #[must_use]
-    pub fn deadline(&self) -> Option<Duration> {
+    pub fn deadline(&self, settings: &LaneSettings) -> Option<Duration> {
         match self.state {
             State::Idle => None,
+            State::Ready { since } => Some(idle_until(since, settings)),
             State::Waiting { until: deadline }
-            | State::Ready {
-                until: deadline, ..
-            }
             | State::Connecting { deadline }
             | State::Busy { deadline } => Some(deadline),
         }
@@ -297,7 +295,7 @@ impl Lane {
                 };
                 Step::Connect
             }
-            State::Ready { until, .. } if cx.now.monotonic >= until => {
+            State::Ready { since } if cx.now.monotonic >= idle_until(since, cx.settings) => {
                 self.disconnect(State::Idle);
                 Step::Close
             }
@@ -306,7 +304,7 @@ impl Lane {
                 self.disconnect(State::Idle);
                 Step::Close
             }
-            State::Ready { since, .. } => {
+            State::Ready { since } => {
                 self.composed_at = cx.now.monotonic;
                 self.idle_before = cx.now.monotonic.saturating_sub(since);
                 self.compose_burst(cx)

@@ -370,7 +370,11 @@ impl<D: Disk> LogReader<D> {
             ReaderMessage::TellFolders => self.tell_folders(),
             ReaderMessage::Settings(settings) => {
                 self.settings = settings;
-                self.sources.wake_all();
+                let interval = self.settings.rescan_interval;
+                self.root.hasten(interval, now);
+                for source in self.sources.iter_mut() {
+                    source.listing.hasten(interval, now);
+                }
             }
             ReaderMessage::Stop => unreachable!("the turn ends with it"),
         }

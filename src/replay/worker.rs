@@ -499,7 +499,7 @@ impl Worker {
     fn note_deadlines(&mut self, slot: usize, backend: BackendId, now: Now) {
         let stuck = self.stuck;
         let (lane, lanes) = self.lane_of(slot, backend);
-        let own = lane.deadline();
+        let own = lane.deadline(&lanes.settings);
         // A lane that waits for something else is woken by that; the bucket would wake it in a
         // circle.
         let waits_for_rate = !stuck

@@ -89,8 +89,8 @@ enum Reaping {
 /// A finished log that could not be deleted.
 #[derive(Debug)]
 struct Kept {
-    /// When the next attempt is due, monotonic.
-    until: Duration,
+    /// When that was tried last, monotonic.
+    tried_at: Duration,
     /// It is at its name.
     is_there: bool,
 }
@@ -225,7 +225,10 @@ impl<L: OpenFile> LogReaper<L> {
                 has_more = true;
                 break;
             }
-            let is_kept = |kept: &Kept| cx.now.monotonic < kept.until;
+            let is_kept = |kept: &Kept| {
+                let until = kept.tried_at.saturating_add(cx.settings.release_interval);
+                cx.now.monotonic < until
+            };
             if self.kept.get(&file).is_some_and(is_kept) {
                 continue;
             }
@@ -253,8 +256,8 @@ impl<L: OpenFile> LogReaper<L> {
                 Reaping::Elsewhere => false,
                 Reaping::Kept => true,
             };
-            let until = cx.now.after(cx.settings.release_interval);
-            self.kept.insert(file, Kept { until, is_there });
+            let tried_at = cx.now.monotonic;
+            self.kept.insert(file, Kept { tried_at, is_there });
         }
         if !to_compare.is_empty() {
             cx.outbox.reconciler(ReconcilerMessage::Compare {

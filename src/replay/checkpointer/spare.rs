@@ -23,17 +23,26 @@ use crate::replay::logged::LoggedOnce;
 pub(super) struct Spare {
     /// Bytes that are reserved; 0 if none are.
     held_bytes: u64,
-    /// When it may be taken next, monotonic.
-    take_at: Duration,
+    /// When it was given up last, monotonic.
+    given_up_at: Option<Duration>,
     /// That nothing is reserved.
     lacking: LoggedOnce,
 }
 
 impl Spare {
     /// Reserves as much as checkpoints of this many bytes in total need, if an attempt is due.
-    pub(super) fn take(&mut self, disk: &mut impl Disk, checkpoint_bytes: u64, now: Now) {
+    pub(super) fn take(
+        &mut self,
+        disk: &mut impl Disk,
+        checkpoint_bytes: u64,
+        release_interval: Duration,
+        now: Now,
+    ) {
         let wanted_bytes = SPARE_BYTES_MIN.max(checkpoint_bytes * SPARE_PER_CHECKPOINT);
-        if self.held_bytes >= wanted_bytes || now.monotonic < self.take_at {
+        let take_at = self
+            .given_up_at
+            .map(|at| at.saturating_add(release_interval));
+        if self.held_bytes >= wanted_bytes || take_at.is_some_and(|at| now.monotonic < at) {
             return;
         }
         match disk.reserve(wanted_bytes) {
@@ -62,16 +71,11 @@ impl Spare {
     }
 
     /// Gives the reserved room up. Returns whether that made room.
-    pub(super) fn give_up(
-        &mut self,
-        disk: &mut impl Disk,
-        release_interval: Duration,
-        now: Now,
-    ) -> bool {
+    pub(super) fn give_up(&mut self, disk: &mut impl Disk, now: Now) -> bool {
         if std::mem::take(&mut self.held_bytes) == 0 {
             return false;
         }
-        self.take_at = now.after(release_interval);
+        self.given_up_at = Some(now.monotonic);
         self.lacking.begins();
         match disk.reserve(0) {
             Ok(was_there) => {

@@ -208,6 +208,7 @@ impl Backends {
                 .gate
                 .history
                 .set_window(cx.settings.ambiguity_window);
+            backend.leaving.hasten(cx);
             if other_password {
                 backend.monitor.handle_password(cx.now);
             }

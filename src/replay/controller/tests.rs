@@ -447,6 +447,24 @@ fn one_that_is_forgotten_is_removed_and_one_that_is_back_is_another() {
     assert_eq!(states.forgotten, (7, 5));
 }
 
+#[test]
+fn one_whose_folder_is_gone_is_forgotten_as_soon_as_a_shorter_rescan_interval_says() {
+    let mut fixture = Fixture::new();
+    fixture.find(WRITTEN);
+    fixture.turn();
+    fixture.tell(ControlMessage::FolderGone(WRITTEN.to_owned()));
+    fixture.turn();
+    let mut reloaded = settings();
+    reloaded.reader.rescan_interval = ms(10);
+    let now = fixture.now();
+    fixture.controller.handle_settings(reloaded, now);
+    fixture.turn();
+    fixture.sent();
+    fixture.now += ms(10) * FORGET_AFTER_RESCANS;
+    fixture.turn();
+    assert!(fixture.sent().contains(&"checkpointer AskLeft".to_owned()));
+}
+
 /// Nothing else wakes it: neither a probe, nor what it waits for where it has no backlog.
 #[test]
 fn one_that_is_held_to_be_forgotten_goes_on_although_its_folder_was_back_for_a_moment() {

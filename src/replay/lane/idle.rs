@@ -4,7 +4,9 @@
 //! without a word to either end. What is sent next is then answered with a reset, or not at all.
 //! That is no outage of the backend: it says nothing about what becomes of another connection.
 
-use super::{Lane, LaneContext, State, Step};
+use std::time::Duration;
+
+use super::{Lane, LaneContext, LaneSettings, State, Step};
 use crate::limits::IDLE_MAY_BE_LOST;
 use crate::replay::in_flight::Kind;
 
@@ -12,8 +14,12 @@ use crate::replay::in_flight::Kind;
 pub(super) fn ready(cx: &LaneContext<'_>) -> State {
     State::Ready {
         since: cx.now.monotonic,
-        until: cx.now.after(cx.settings.idle_timeout),
     }
+}
+
+/// Until when a connection may be idle that has been since then, monotonic.
+pub(super) fn idle_until(since: Duration, settings: &LaneSettings) -> Duration {
+    since.saturating_add(settings.idle_timeout)
 }
 
 impl Lane {

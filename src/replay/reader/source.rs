@@ -119,6 +119,13 @@ impl Listing {
         }
     }
 
+    /// There is another `rescan_interval`: it is listed no later than after that.
+    pub(super) fn hasten(&mut self, rescan_interval: Duration, now: Now) {
+        if !failpoint!(MissOverflow) {
+            self.rescan_at = self.rescan_at.min(now.after(rescan_interval));
+        }
+    }
+
     /// It has logs with several names, of which one is a link or in another folder. inotify tells
     /// of a log by the name under which it is written to, so what is written under another name is
     /// looked for.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::clock::Now;
 use crate::ledger::backend::BackendLedger;
 use crate::ledger::rejected::RejectedLine;
 use crate::limits::{
@@ -22,8 +23,7 @@ impl<D: Disk> Context<'_, D> {
     /// retry is worthwhile.
     fn makes_room_after(&mut self, result: &Result<(), StoreError>) -> bool {
         let lacks_room = result.as_ref().is_err_and(StoreError::lacks_room);
-        let interval = self.settings.release_interval;
-        lacks_room && self.spare.give_up(self.disk, interval, self.now)
+        lacks_room && self.spare.give_up(self.disk, self.now)
     }
 }
 
@@ -307,11 +307,23 @@ impl BackendState {
         let counters = &self.info.counters;
         counters.checkpoints.add(1);
         counters.checkpoint_unix.set(cx.now.unix);
-        let interval = cx.settings.checkpoint_interval;
-        let rest = rest_after(self.checkpoint_bytes);
-        self.checkpoint_at = cx.now.after(interval.max(rest));
+        self.checkpoint_at = self.next_checkpoint_at(cx.settings.checkpoint_interval, cx.now);
         self.remove_replaced(cx);
         Ok(())
+    }
+
+    fn next_checkpoint_at(&self, interval: Duration, now: Now) -> Duration {
+        now.after(interval.max(rest_after(self.checkpoint_bytes)))
+    }
+
+    /// There is another `checkpoint_interval`: the next checkpoint is due no later than after that.
+    pub(in crate::replay::checkpointer) fn hasten_checkpoint(
+        &mut self,
+        interval: Duration,
+        now: Now,
+    ) {
+        let at = self.next_checkpoint_at(interval, now);
+        self.checkpoint_at = self.checkpoint_at.min(at);
     }
 
     /// Removes the original's files that our durable checkpoint replaces. A file that cannot be

@@ -1,6 +1,7 @@
 //! Checkpoints: one instant, whatever happens while one is written.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use super::fixture::{B, Fixture, LOG, NAME, OTHER, settled_lines};
 use crate::ledger::segment::SegmentDone;
@@ -128,6 +129,30 @@ fn room_that_is_kept_aside_lets_a_full_disk_go_on_and_is_taken_again() {
             (10, 10)
         );
     }
+}
+
+#[test]
+fn room_is_kept_aside_again_as_soon_as_a_shorter_release_interval_says() {
+    let disk = TestDisk::default();
+    disk.keep_spare();
+    let mut fixture = Fixture::new(disk);
+    fixture.settings.release_interval = Duration::from_secs(3600);
+    fixture.send(CheckpointerMessage::Settings(fixture.settings.clone()));
+    fixture.write_log(LOG, 10);
+    fixture.open(1, LOG, FileStart::New);
+    fixture.segment(0, 1, 0, 10, &[]);
+    fixture.turn();
+    fixture
+        .disk
+        .fail(Op::Write(Area::State), ErrorKind::StorageFull, 0, u32::MAX);
+    fixture.settle(0, &[0]);
+    fixture.pass(60);
+    assert_eq!(fixture.disk.spare_bytes(), 0);
+    fixture.settings.release_interval = Duration::from_secs(5);
+    fixture.send(CheckpointerMessage::Settings(fixture.settings.clone()));
+    fixture.turn();
+    fixture.pass(5);
+    assert!(fixture.disk.spare_bytes() > 0);
 }
 
 #[test]
@@ -399,7 +424,7 @@ fn a_segment_is_done_with_its_last_line() {
 #[test]
 fn the_end_writes_what_there_is_and_says_so() {
     let mut fixture = storied();
-    fixture.settings.checkpoint_interval = std::time::Duration::from_secs(3600);
+    fixture.settings.checkpoint_interval = Duration::from_secs(3600);
     fixture.send(CheckpointerMessage::Settings(fixture.settings.clone()));
     fixture.pass(1);
     tell_story(&mut fixture);
@@ -417,6 +442,25 @@ fn the_end_writes_what_there_is_and_says_so() {
         STORY.len() + 1,
         "also what came behind the word to end"
     );
+}
+
+#[test]
+fn a_shorter_checkpoint_interval_holds_at_once() {
+    let mut fixture = storied();
+    fixture.settings.checkpoint_interval = Duration::from_secs(3600);
+    fixture.send(CheckpointerMessage::Settings(fixture.settings.clone()));
+    fixture.open(1, LOG, FileStart::New);
+    fixture.segment(0, 1, 0, 10, &[]);
+    fixture.settle(0, &[0]);
+    fixture.pass(10);
+    fixture.settle(0, &[1]);
+    fixture.pass(10);
+    assert_eq!(fixture.counts().durable_settled, 1);
+    fixture.settings.checkpoint_interval = Duration::from_secs(1);
+    fixture.send(CheckpointerMessage::Settings(fixture.settings.clone()));
+    fixture.turn();
+    fixture.pass(1);
+    assert_eq!(fixture.counts().durable_settled, 2);
 }
 
 #[test]

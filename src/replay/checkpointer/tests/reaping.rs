@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use super::fixture::{B, Fixture, LOG, NAME};
 use crate::ledger::checkpoint::Checkpoint;
@@ -239,6 +240,34 @@ fn a_log_that_cannot_be_deleted_is_tried_again_and_pauses_nothing() {
     assert!(is_there(&fixture, LOG) && !fixture.is_paused());
     fixture.pass(10);
     assert!(!is_there(&fixture, LOG));
+}
+
+#[test]
+fn a_shorter_release_interval_holds_at_once() {
+    let with_interval = |fixture: &mut Fixture, seconds| {
+        fixture.settings.release_interval = Duration::from_secs(seconds);
+        fixture.send(CheckpointerMessage::Settings(fixture.settings.clone()));
+        fixture.turn();
+    };
+    // Also for a log that had to stay at the last look.
+    for has_writer in [false, true] {
+        let mut fixture = fixture(&[]);
+        if has_writer {
+            fixture.disk.set_writer(NAME, LOG, true);
+            fixture.pass(90);
+        }
+        with_interval(&mut fixture, 3600);
+        fixture.pass(10);
+        assert_eq!(kept(&fixture), u64::from(has_writer));
+        if has_writer {
+            fixture.disk.set_writer(NAME, LOG, false);
+        }
+        fixture.pass(100);
+        assert!(is_there(&fixture, LOG));
+        with_interval(&mut fixture, 5);
+        fixture.pass(5);
+        assert!(!is_there(&fixture, LOG), "{has_writer}");
+    }
 }
 
 #[test]

@@ -65,6 +65,13 @@ impl Leaving {
         self.due.is_some()
     }
 
+    /// There is another `rescan_interval`: what is left is asked for no later than it says.
+    pub(super) fn hasten(&mut self, cx: &Context<'_>) {
+        if let Some(due) = &mut self.due {
+            *due = gone_until(cx).min(*due);
+        }
+    }
+
     /// When [`Backend::leave`] is due, monotonic. One that is held waits for its flush only, unless
     /// its folder has come back and gone again meanwhile.
     pub(super) fn deadline(&self, now: Now) -> Option<Duration> {
@@ -72,6 +79,12 @@ impl Leaving {
         self.due
             .filter(|due| !waits && (!self.is_held || *due > now.monotonic))
     }
+}
+
+/// Until when a folder that is gone from now on is waited for, monotonic.
+fn gone_until(cx: &Context<'_>) -> Duration {
+    let grace = cx.settings.reader.rescan_interval * FORGET_AFTER_RESCANS;
+    cx.now.after(grace)
 }
 
 impl Backend {
@@ -113,8 +126,7 @@ impl Backends {
         folder: &str,
         cx: &mut Context<'_>,
     ) {
-        let grace = cx.settings.reader.rescan_interval * FORGET_AFTER_RESCANS;
-        let due = cx.now.after(grace);
+        let due = gone_until(cx);
         let known = self.find(folder).and_then(|id| self.get_mut(id));
         if let Some(backend) = known {
             backend.leaving.is_back = false;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::fixture::{A, B, BOUNDS, Fixture, put, puts, settings};
 use crate::ledger::checkpoint::Checkpoint;
-use crate::replay::messages::{BackendId, ReaderMessage, ReaderSettings};
+use crate::replay::messages::{BackendId, ControlMessage, ReaderMessage, ReaderSettings};
 use crate::replay::reader::Turn;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -128,6 +128,34 @@ fn another_setting_wakes_all() {
     fixture.send(ReaderMessage::Settings(closed_after(80)));
     fixture.run_for(SECOND);
     check_next(&fixture);
+}
+
+#[test]
+fn a_shorter_rescan_interval_holds_at_once() {
+    let rescan_interval = |seconds| ReaderSettings {
+        rescan_interval: seconds * SECOND,
+        ..settings()
+    };
+    let mut fixture = resting();
+    fixture.send(ReaderMessage::Settings(rescan_interval(3600)));
+    fixture.run_for(100 * SECOND);
+    // Nobody says so, as on a network file system.
+    append_unseen(&fixture, "02", &put("next"));
+    fixture.disk.append_log("c:3", "01", &put("new"));
+    fixture.run_for(100 * SECOND);
+    assert_eq!(fixture.keys(A), ["first"]);
+    assert!(!is_found(&fixture, "c:3"));
+    fixture.send(ReaderMessage::Settings(rescan_interval(2)));
+    fixture.run();
+    fixture.run_for(2 * SECOND);
+    check_next(&fixture);
+    assert!(is_found(&fixture, "c:3"));
+}
+
+/// Whether control was told of this backend.
+fn is_found(fixture: &Fixture, name: &str) -> bool {
+    let mut told = fixture.control.iter();
+    told.any(|message| matches!(message, ControlMessage::BackendFound(found) if found == name))
 }
 
 #[test]

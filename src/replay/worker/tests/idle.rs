@@ -32,6 +32,29 @@ fn a_connection_that_is_idle_too_long_is_closed_and_the_next_record_makes_anothe
 }
 
 #[test]
+fn another_idle_timeout_holds_for_a_connection_that_is_idle_already() {
+    let with_timeout = |fixture: &mut Fixture, seconds| {
+        fixture.message(WorkerMessage::Settings {
+            backend: BACKEND,
+            settings: Arc::new(LaneSettings {
+                idle_timeout: Duration::from_secs(seconds),
+                ..settings()
+            }),
+        });
+    };
+    let mut fixture = idle_for(0);
+    with_timeout(&mut fixture, 100);
+    fixture.wait(60);
+    assert!(fixture.closed.is_empty());
+    with_timeout(&mut fixture, 70);
+    assert!(fixture.worker.deadline() <= fixture.now.after(Duration::from_secs(10)));
+    fixture.wait(9);
+    assert!(fixture.closed.is_empty());
+    fixture.wait(1);
+    assert_eq!(fixture.closed, [0]);
+}
+
+#[test]
 fn a_record_that_comes_when_the_time_is_over_does_not_go_on_the_old_connection() {
     let mut fixture = idle_for(60_000);
     fixture.feed(&[put("b")]);

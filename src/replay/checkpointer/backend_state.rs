@@ -115,6 +115,8 @@ pub(super) struct BackendState {
     durable_write: Option<DurableWrite>,
     /// Bytes of the last checkpoint that was begun.
     checkpoint_bytes: u64,
+    /// How often room had been made on a full disk when it was begun.
+    room_made_before: u32,
     /// When the checkpoint under way counts as hanging; the maximum once that is reported.
     hangs_at: Duration,
     /// The last checkpoint that was tried has failed.
@@ -146,6 +148,7 @@ impl BackendState {
             forgets_outages: false,
             checkpoint_at: Duration::ZERO,
             checkpoint_bytes: 0,
+            room_made_before: 0,
             hangs_at: Duration::MAX,
             checkpoint_failed: false,
             rejected_failed: false,

@@ -25,6 +25,8 @@ pub(super) struct Spare {
     held_bytes: u64,
     /// When it was given up last, monotonic.
     given_up_at: Option<Duration>,
+    /// How often that made room.
+    times_given_up: u32,
     /// That nothing is reserved.
     lacking: LoggedOnce,
 }
@@ -70,6 +72,11 @@ impl Spare {
         }
     }
 
+    /// How often room was made by giving it up.
+    pub(super) fn times_given_up(&self) -> u32 {
+        self.times_given_up
+    }
+
     /// Gives the reserved room up. Returns whether that made room.
     pub(super) fn give_up(&mut self, disk: &mut impl Disk, now: Now) -> bool {
         if std::mem::take(&mut self.held_bytes) == 0 {
@@ -79,6 +86,7 @@ impl Spare {
         self.lacking.begins();
         match disk.reserve(0) {
             Ok(was_there) => {
+                self.times_given_up += u32::from(was_there);
                 tracing::warn!(
                     "the disk of the state is full: the room that was kept aside is used for \
                      checkpoints, so that finished logs can be deleted; make room on it"

@@ -20,10 +20,12 @@ use crate::replay::messages::ControlMessage;
 
 impl<D: Disk> Context<'_, D> {
     /// Releases the spare room if the write failed because the disk is full. Returns whether a
-    /// retry is worthwhile.
-    fn makes_room_after(&mut self, result: &Result<(), StoreError>) -> bool {
+    /// retry is worthwhile. It is, too, if the room was released for another write since this one
+    /// began, when that had been done `times_before`.
+    fn makes_room_after<T>(&mut self, result: &Result<T, StoreError>, times_before: u32) -> bool {
         let lacks_room = result.as_ref().is_err_and(StoreError::lacks_room);
-        lacks_room && self.spare.give_up(self.disk, self.now)
+        let is_released = self.spare.times_given_up() > times_before;
+        lacks_room && (is_released || self.spare.give_up(self.disk, self.now))
     }
 }
 
@@ -49,15 +51,14 @@ impl BackendState {
         self.note_tried(stored, cx);
     }
 
-    /// At shutdown: does the same with whatever there is, once, and as soon as no earlier
-    /// checkpoint is under way.
+    /// At shutdown: does the same with whatever there is, and as soon as no earlier checkpoint is
+    /// under way. Once, unless that fails on a full disk and room is made on it.
     pub(in crate::replay::checkpointer) fn work_last<D: Disk>(&mut self, cx: &mut Context<'_, D>) {
-        if self.is_last_begun || self.is_under_way() {
-            return;
+        while !self.is_last_begun && !self.is_under_way() {
+            self.is_last_begun = true;
+            let stored = self.store(true, cx);
+            self.note_tried(stored, cx);
         }
-        self.is_last_begun = true;
-        let stored = self.store(true, cx);
-        self.note_tried(stored, cx);
     }
 
     /// At shutdown, before the last checkpoint: reads state and writes rejected lines at once.
@@ -99,9 +100,17 @@ impl BackendState {
         lines: &[(RejectedLine, LateCounts)],
         cx: &mut Context<'_, D>,
     ) -> Result<(), StoreError> {
-        let written = lines.iter().map(|(line, _)| (line.clone(), None));
-        self.rejected
-            .write(cx.disk, &self.info.name, written, usize::MAX, u64::MAX)?;
+        let times_before = cx.spare.times_given_up();
+        let (backend, rejected) = (&*self.info.name, &mut self.rejected);
+        let mut write = |disk: &mut D| {
+            let lines = lines.iter().map(|(line, _)| (line.clone(), None));
+            rejected.write(disk, backend, lines, usize::MAX, u64::MAX)
+        };
+        let mut written = write(cx.disk);
+        if cx.makes_room_after(&written, times_before) {
+            written = write(cx.disk);
+        }
+        written?;
         self.count_rejected(cx);
         let counted = lines
             .iter()
@@ -166,8 +175,9 @@ impl BackendState {
         if self.ledger.is_none() {
             self.open(cx)?;
         }
+        let times_before = cx.spare.times_given_up();
         let mut rejected = self.write_rejected(cx);
-        if cx.makes_room_after(&rejected) {
+        if cx.makes_room_after(&rejected, times_before) {
             rejected = self.write_rejected(cx);
         }
         self.rejected_failed = rejected.is_err();
@@ -267,6 +277,7 @@ impl BackendState {
             return Err(StoreError::CheckpointTooLarge(bytes));
         }
         self.checkpoint_bytes = durable_write.bytes.len() as u64;
+        self.room_made_before = cx.spare.times_given_up();
         if failpoint!(DurableWhenBegun) {
             self.expect_ledger().checkpoint_durable();
         }
@@ -294,9 +305,10 @@ impl BackendState {
             if let Err(error) = completed.result {
                 ledger.checkpoint_failed();
                 let failed = Err(not_replaced(cx.disk, &self.info.name, error));
-                if cx.makes_room_after(&failed) {
+                if cx.makes_room_after(&failed, self.room_made_before) {
                     // It is retried in this turn or the next, before anybody else takes the room.
                     self.checkpoint_at = Duration::ZERO;
+                    self.is_last_begun = false;
                     return Ok(());
                 }
                 return failed;

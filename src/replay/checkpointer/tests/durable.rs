@@ -8,8 +8,8 @@ use crate::ledger::segment::SegmentDone;
 use crate::replay::checkpointer::Turn;
 use crate::replay::disk::Area;
 use crate::replay::messages::{
-    BackendId, BackendMessage, CheckpointerMessage, Component, ControlMessage, FileStart,
-    ReaderMessage, SegmentId,
+    BackendId, BackendMessage, CheckpointerMessage, Component, ControlMessage, FileId, FileOpened,
+    FileStart, ReaderMessage, SegmentId,
 };
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 
@@ -474,6 +474,50 @@ fn the_end_comes_although_the_disk_is_full() {
     fixture.send(CheckpointerMessage::Stop);
     assert_eq!(fixture.turn(), Turn::Done);
     assert!(fixture.has_fault());
+}
+
+#[test]
+fn the_end_uses_the_room_that_is_kept_aside() {
+    const SECOND: &str = "127.0.0.1:9999";
+    for waits in [false, true] {
+        let disk = TestDisk::default();
+        disk.keep_spare();
+        let mut fixture = Fixture::new(disk);
+        // Both find the disk full, and one of them makes room.
+        fixture.add_backend(OTHER, SECOND);
+        fixture.write_log(LOG, 10);
+        fixture.open(1, LOG, FileStart::New);
+        fixture.segment(0, 1, 0, 10, &[]);
+        fixture.pass(3);
+        assert!(fixture.disk.spare_bytes() > 0);
+        fixture.disk.set_chains_wait(waits);
+        fixture.settle(0, &[0, 1, 2]);
+        fixture.send(CheckpointerMessage::Of(
+            OTHER,
+            BackendMessage::FileOpened(FileOpened {
+                file: FileId(2),
+                name: LOG.into(),
+                identity: fixture.identity(LOG),
+                start: FileStart::New,
+            }),
+        ));
+        fixture
+            .disk
+            .fail(Op::Write(Area::State), ErrorKind::StorageFull, 0, u32::MAX);
+        fixture.send(CheckpointerMessage::Stop);
+        fixture.turn();
+        fixture.step_to_end();
+        assert_eq!(fixture.turn(), Turn::Done);
+        assert!(!fixture.has_fault(), "{waits}");
+        assert_eq!(fixture.disk.spare_bytes(), 0, "{waits}");
+        assert!(
+            fixture.disk.state(SECOND, "checkpoint").is_some(),
+            "{waits}"
+        );
+        fixture.disk.crash(Crash::LosesAll);
+        fixture.restart();
+        assert_eq!(fixture.counts().settled, 3, "{waits}");
+    }
 }
 
 #[test]

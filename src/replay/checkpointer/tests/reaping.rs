@@ -305,6 +305,25 @@ fn lines_written_to_a_deleted_log_are_rejected() {
     );
 }
 
+#[test]
+fn lines_written_to_a_deleted_log_are_rejected_at_the_end_in_the_room_that_is_kept_aside() {
+    let mut fixture = fixture(&[]);
+    fixture.disk.keep_spare();
+    let meta = fixture.disk.meta_of(NAME, LOG).unwrap();
+    fixture.pass(90);
+    assert!(!is_there(&fixture, LOG));
+    assert!(fixture.disk.spare_bytes() > 0);
+    fixture.disk.append_unlinked(&meta, b"late line\n");
+    reader_lets_go(&mut fixture);
+    fixture
+        .disk
+        .fail(Op::Append(Area::State), ErrorKind::StorageFull, 0, u32::MAX);
+    fixture.send(CheckpointerMessage::Stop);
+    fixture.turn();
+    assert_eq!(fixture.rejected().len(), 1);
+    assert_eq!(fixture.disk.spare_bytes(), 0);
+}
+
 /// A log of four lines and a torn one, which is a line like any other once its log is closed.
 fn torn_fixture() -> Fixture {
     let mut fixture = fixture(&[]);

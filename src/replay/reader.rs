@@ -508,6 +508,8 @@ impl<D: Disk> LogReader<D> {
                 && !failpoint!(KeepDeletedAfterFlush)
                 && let Some(index) = source.catalog.remove_not_begun(key)
             {
+                // Without birth times it may be a newer log that has got its inode.
+                source.listing.want(now);
                 source.count_file(index);
             }
             return;

@@ -4,7 +4,7 @@
 //! It can know what a listing has shown it of a log, and that a later one shows less of that log,
 //! or nothing. Then it says so soon, or delivers the lines all the same: it had read them, or has
 //! the log open. What nobody has shown to it, or only to a process that is gone, is nobody's to
-//! tell.
+//! tell. Nor is it said of a log that the server has deleted itself (G13).
 
 use std::time::Duration;
 
@@ -15,6 +15,12 @@ use crate::world::World;
 
 /// It is logged so soon: threads may be held up.
 const SAID_WITHIN: Duration = Duration::from_secs(6);
+
+/// What is said of a log that somebody has taken away.
+const TAKEN_AWAY: &str = "was moved away or deleted under us";
+
+/// For so long nobody makes a log anew that the server has deleted.
+const DELETED_FOR: Duration = Duration::from_secs(2);
 
 /// What is said of a log of which each increment is asked for before it is sent.
 const HELD_FOR_A_COPY: &str = "is another file, a copy";
@@ -95,6 +101,12 @@ impl World {
             return;
         };
         self.note_names_warning(place, text);
+        let deleted = self.deleted.get(&(place, file.clone()));
+        let is_deleted = deleted.is_some_and(|at| self.now < *at + DELETED_FOR);
+        assert!(
+            !is_deleted || !text.contains(TAKEN_AWAY),
+            "G13: {backend}: {file} is said to be taken away, and the server has deleted it"
+        );
         if text.contains(HELD_FOR_A_COPY) {
             // Its first line may be a bad one, which is that of another log by chance.
             self.backends[place].oracle.counters.handle_asked_for();

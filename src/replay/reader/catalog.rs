@@ -181,14 +181,16 @@ impl<L> Catalog<L> {
     }
 
     /// Takes over a listing of the folder. `starting`: what is there may have been sent by an
-    /// earlier process. `resume_byte`: where a file that is not begun would be. `known_name`: the
-    /// log that a hidden file is, by its inode and birth time.
+    /// earlier process. `resume_byte`: where a file that is not begun would be. `counted_from`: the
+    /// same, but without a plan, where its unread bytes began before. `known_name`: the log that a
+    /// hidden file is, by its inode and birth time.
     pub(super) fn handle_listing(
         &mut self,
         entries: &Entries,
         now: Now,
         starting: bool,
         resume_byte: impl Fn(&LogMeta) -> u64,
+        counted_from: impl Fn(&LogFile<L>) -> u64,
         known_name: impl Fn(LogKey) -> Option<Arc<str>>,
     ) -> Listed {
         let all = entries.in_order();
@@ -216,7 +218,8 @@ impl<L> Catalog<L> {
                     if is_replaced && file.may_have_been_sent() {
                         displaced.insert(Arc::clone(&file.place));
                     }
-                    let unread = file.unread_bytes(&resume_byte);
+                    // It may be finished and deleted before the plan, which would show that.
+                    let unread = file.unread_bytes(|_| counted_from(file));
                     self.handle_missing(index, is_replaced, unread, now, &mut listed);
                 }
             }
@@ -406,15 +409,17 @@ impl<L> Catalog<L> {
         self.list(index);
     }
 
-    /// Removes the file without a name that has this inode and birth time and is not begun. It was
-    /// kept over a flush to be read again, and all of it turned out to be settled. Returns its
-    /// place.
+    /// Removes the file that has this inode and birth time and is not begun: the checkpointer has
+    /// deleted it. It was kept over a flush to be read again, and all of it turned out to be
+    /// settled. Returns its place.
     pub(super) fn remove_not_begun(&mut self, key: LogKey) -> Option<usize> {
-        let is_it = |index: &&usize| {
-            let file = self.file(**index);
+        let is_it = |index: &usize| {
+            let file = self.file(*index);
             file.begun.is_none() && file.meta.key() == key
         };
-        let index = *self.unlinked.iter().find(is_it)?;
+        // Few are away, and of the others the oldest are deleted first.
+        let away = self.away.iter().map(|(_, index)| *index);
+        let index = away.chain(self.indices()).find(is_it)?;
         self.remove(index);
         Some(index)
     }

@@ -15,7 +15,7 @@ use crate::replay::messages::{
 use crate::replay::reader::catalog::{Catalog, Moved};
 use crate::replay::reader::entries::Entries;
 use crate::replay::reader::log_file::{Loss, LossKind};
-use crate::replay::reader::resume::{EntriesMoved, Resume, byte_of};
+use crate::replay::reader::resume::{EntriesMoved, Resume, byte_counted_from, byte_of};
 use crate::replay::reader::source::{Faults, Source};
 use crate::replay::reader::{LogReader, Wake};
 use crate::status::snapshot::SecondName;
@@ -230,11 +230,12 @@ impl<D: Disk> LogReader<D> {
         if !source.said_names_go_back && !failpoint!(SayNoOrder) {
             source.said_names_go_back = say_names_go_back(&name, &entries);
         }
-        let byte_of = byte_of(source.resume.as_ref());
+        let resume = source.resume.as_ref();
+        let (byte_of, counted_from) = (byte_of(resume), byte_counted_from(resume));
         let name_of = |key| known_hidden.get(&key).cloned();
-        let listed = source
-            .catalog
-            .handle_listing(&entries, now, starting, byte_of, name_of);
+        let catalog = &mut source.catalog;
+        let listed =
+            catalog.handle_listing(&entries, now, starting, byte_of, counted_from, name_of);
         if !failpoint!(TrustSettledLines) {
             source.forget_shrunk();
         }

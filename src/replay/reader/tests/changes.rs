@@ -369,6 +369,42 @@ fn a_log_that_could_not_be_read_and_is_gone_is_no_trouble_any_more() {
     fixture.hint_listing(A);
     fixture.run_for(10 * SECOND);
     fixture.run_for(10 * SECOND);
+/// It was closed, as newer ones are read. Its backend went down before the message came, whether a
+/// listing shows first that it is gone or not.
+#[test]
+fn a_closed_file_that_the_checkpointer_deleted_is_not_missed_after_a_flush() {
+    for is_listed in [false, true] {
+        let mut fixture = fixture();
+        for name in ["02", "03"] {
+            fixture.append(A, name, &put(name));
+            fixture.run_for(2 * SECOND);
+        }
+        fixture.run_for(100 * SECOND);
+        let file = fixture.opened[0].file;
+        let key = fixture.disk.meta_of("a:1", "01").unwrap().key();
+        fixture.down(A);
+        fixture.run();
+        fixture.disk.remove_log("a:1", "01");
+        if is_listed {
+            fixture.hint_listing(A);
+            fixture.run_for(SECOND);
+        }
+        fixture.send(ReaderMessage::FileDeleted {
+            backend: A,
+            file,
+            key,
+            is_elsewhere: false,
+        });
+        fixture.plan(A, crate::replay::messages::ResumePlan::default());
+        fixture.up(A);
+        fixture.run_for(2 * SECOND);
+        let unread: u64 = fixture.unread.iter().map(|(_, bytes)| *bytes).sum();
+        assert_eq!(unread, 0, "{is_listed}: all of it was read");
+        assert!(!fixture.reader.sources[0].catalog.has(key), "{is_listed}");
+        assert_eq!(fixture.away.len(), usize::from(is_listed));
+    }
+}
+
     assert_eq!(fixture.infos[A.index()].counters.logs_faulty.load(), 0);
 }
 

@@ -70,6 +70,8 @@ pub(super) struct Fixture {
     pub(super) moved: Vec<(FileId, u64)>,
     /// Logs that have gone, and how long they were.
     pub(super) away: Vec<(String, u64)>,
+    /// The same logs, and how much of each was not read.
+    pub(super) unread: Vec<(String, u64)>,
     /// Logs that have gone, and the files that have all that they had, by inode and birth time.
     pub(super) copied: Vec<((u64, u64), (u64, u64))>,
     /// Sync points that were passed on, each with how many logs had gone by then.
@@ -213,6 +215,7 @@ impl Fixture {
             gone: Vec::new(),
             moved: Vec::new(),
             away: Vec::new(),
+            unread: Vec::new(),
             copied: Vec::new(),
             points: Vec::new(),
             forgotten: Vec::new(),
@@ -389,7 +392,10 @@ impl Fixture {
     fn handle_checkpointer_message(&mut self, message: CheckpointerMessage) {
         match message {
             CheckpointerMessage::Of(backend, message) => self.handle_message(backend, message),
-            CheckpointerMessage::LogAway(log) => self.away.push((log.name.to_string(), log.bytes)),
+            CheckpointerMessage::LogAway(log) => {
+                self.unread.push((log.name.to_string(), log.unread_bytes));
+                self.away.push((log.name.to_string(), log.bytes));
+            }
             CheckpointerMessage::LogCopied { key, copy, .. } => self.copied.push((key, copy)),
             CheckpointerMessage::SyncPoint { id, .. } => self.points.push((id, self.away.len())),
             other => panic!("the reader does not say {other:?}"),

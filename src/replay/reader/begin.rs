@@ -192,7 +192,8 @@ impl<D: Disk> LogReader<D> {
             return Ok(false);
         }
         source.catalog.handle_opened(index, log);
-        Ok(self.observe(at, index, meta, now) != Observed::Shrunk)
+        let observed = self.observe(at, index, meta, now);
+        Ok(!matches!(observed, Observed::Shrunk(_)))
     }
 
     /// Reads a file's first bytes into `scratch`; returns how many.
@@ -249,7 +250,7 @@ impl<D: Disk> LogReader<D> {
         }
         let observed = self.observe(at, index, meta, now);
         self.sources[at].count_file(index);
-        Ok(observed != Observed::Shrunk)
+        Ok(!matches!(observed, Observed::Shrunk(_)))
     }
 
     /// Takes over a file's present metadata, and handles what that shows to be lost.
@@ -301,7 +302,7 @@ impl<D: Disk> LogReader<D> {
         let begins_so = begun.identity.is_of(meta.inode, meta.born_nanos, prefix);
         let is_same = (begins_so && ends_so) || trusts;
         if !is_same {
-            let loss = source.catalog.handle_shrunk(index);
+            let loss = source.catalog.handle_rewritten(index);
             self.handle_loss(at, &loss);
             return Ok(false);
         }

@@ -338,7 +338,9 @@ impl<L> Catalog<L> {
         match observed {
             Observed::Same | Observed::Changed => None,
             Observed::Cut(bytes) => self.file(index).handle_cut(bytes, resume_byte),
-            Observed::Shrunk => Some(self.handle_shrunk(index)),
+            Observed::Shrunk(bytes) => {
+                Some(self.begin_anew(index, |file| file.handle_shrunk(bytes)))
+            }
         }
     }
 
@@ -448,13 +450,21 @@ impl<L> Catalog<L> {
         self.file_mut(index).begun = Some(Box::new(begun));
     }
 
-    /// The file at `index` is shorter than what was read of it, or has other content: it is a new
-    /// file.
-    pub(super) fn handle_shrunk(&mut self, index: usize) -> Loss {
+    /// The file at `index` has other content than what was read of it.
+    pub(super) fn handle_rewritten(&mut self, index: usize) -> Loss {
+        self.begin_anew(index, LogFile::handle_rewritten)
+    }
+
+    /// The file at `index` becomes a new one.
+    fn begin_anew(
+        &mut self,
+        index: usize,
+        become_new: impl FnOnce(&mut LogFile<L>) -> Loss,
+    ) -> Loss {
         self.open.retain(|open| *open != index);
         let file = self.file_mut(index);
         let begun = file.begun.as_ref().map(|begun| begun.file);
-        let loss = file.handle_shrunk();
+        let loss = become_new(file);
         if file.log.is_some() {
             self.open.push(index);
         }

@@ -180,7 +180,7 @@ impl<D: Disk> LogReader<D> {
             return Ok(Step::Done);
         }
         if self.sources[at].catalog.file(index).lacks_lines() {
-            let loss = self.sources[at].catalog.handle_shrunk(index);
+            let loss = self.sources[at].catalog.handle_rewritten(index);
             self.handle_loss(at, &loss);
             return Ok(Step::Done);
         }

@@ -134,8 +134,9 @@ pub(super) enum Observed {
     Changed,
     /// It has lost so many bytes at its end. What of it was read is there, and it goes on.
     Cut(u64),
-    /// Lines that were read are gone: it is to be read again as a new file.
-    Shrunk,
+    /// It has lost so many bytes at its end, and lines that were read are gone, or may be: it is to
+    /// be read again as a new file.
+    Shrunk(u64),
 }
 
 impl<L> LogFile<L> {
@@ -258,7 +259,7 @@ impl<L> LogFile<L> {
         match lines_left {
             true if shrank && !failpoint!(IgnoreCuts) => Observed::Cut(lost_bytes),
             true => Observed::Changed,
-            false => Observed::Shrunk,
+            false => Observed::Shrunk(lost_bytes),
         }
     }
 
@@ -359,7 +360,7 @@ pub(super) struct Loss {
     pub(super) name: Arc<str>,
     /// Its number, if it was begun.
     pub(super) file: Option<FileId>,
-    /// Its metadata when last looked at.
+    /// Its metadata when last looked at before that.
     pub(super) meta: LogMeta,
     /// Bytes that were not read.
     pub(super) unread_bytes: u64,
@@ -385,10 +386,28 @@ pub(super) enum LossKind {
 }
 
 impl<L> LogFile<L> {
-    /// It is shorter than what was read of it, or has other content: it is a new file, and its
-    /// lines may have been sent.
-    pub(super) fn handle_shrunk(&mut self) -> Loss {
-        let loss = self.loss(LossKind::Shrunk, 0);
+    /// It has lost so many bytes at its end, among them some that were read: it is a new file, and
+    /// its lines may have been sent.
+    pub(super) fn handle_shrunk(&mut self, lost_bytes: u64) -> Loss {
+        let before = self.before(lost_bytes);
+        self.become_new(before, lost_bytes.min(self.unread_of(before)))
+    }
+
+    /// It has other content than what was read of it, and is a new file. What was not read of it,
+    /// as far as it went when its content was compared, may be gone.
+    pub(super) fn handle_rewritten(&mut self) -> Loss {
+        let checked = self.begun.as_ref().map(|begun| begun.checked);
+        let (bytes, _) = checked.filter(|known| *known != NEVER).unwrap_or_default();
+        let bytes = bytes.min(self.meta.bytes);
+        let before = LogMeta { bytes, ..self.meta };
+        self.become_new(before, self.unread_of(before))
+    }
+
+    fn become_new(&mut self, before: LogMeta, unread_bytes: u64) -> Loss {
+        let loss = Loss {
+            meta: before,
+            ..self.loss(LossKind::Shrunk, unread_bytes)
+        };
         self.forget_position();
         (self.sent_below, self.lead_hash) = (u64::MAX, 0);
         loss
@@ -401,16 +420,30 @@ impl<L> LogFile<L> {
         bytes: u64,
         resume_byte: impl Fn(&LogMeta) -> u64,
     ) -> Option<Loss> {
-        let before = LogMeta {
-            bytes: self.meta.bytes + bytes,
-            ..self.meta
-        };
+        let before = self.before(bytes);
         let read = match &self.begun {
             Some(begun) => begun.cursor.byte(),
             None => resume_byte(&before),
         };
         let unread = bytes.min(before.bytes.saturating_sub(read));
-        (unread > 0).then(|| self.loss(LossKind::Cut, unread))
+        (unread > 0).then(|| Loss {
+            meta: before,
+            ..self.loss(LossKind::Cut, unread)
+        })
+    }
+
+    /// What it was before it lost so many bytes at its end.
+    fn before(&self, lost_bytes: u64) -> LogMeta {
+        LogMeta {
+            bytes: self.meta.bytes + lost_bytes,
+            ..self.meta
+        }
+    }
+
+    /// How many bytes of what it was before were not read, if it is begun.
+    fn unread_of(&self, before: LogMeta) -> u64 {
+        let begun = self.begun.as_ref();
+        begun.map_or(0, |begun| before.bytes.saturating_sub(begun.cursor.byte()))
     }
 
     /// Its name is gone, or, if `replaced`, belongs to another file.

@@ -385,6 +385,12 @@ impl<D: Disk> LogReader<D> {
                     bytes at its end had not been delivered, as far as is known; unless they are \
                     in a copy of it in this folder, they are lost");
             }
+            LossKind::Shrunk if bytes > 0 => {
+                tracing::warn!(%backend, %file, bytes, "the log is not what was read of it: it \
+                    shrank or was written anew under us before these bytes were read; unless they \
+                    are in it now, or in a copy of it in this folder, they are lost; reading it \
+                    again as a new file");
+            }
             LossKind::Shrunk => {
                 tracing::warn!(%backend, %file, "the log is not what was read of it: it shrank or \
                     was written anew under us; reading it again as a new file");
@@ -414,22 +420,14 @@ impl<D: Disk> LogReader<D> {
                     where it was");
             }
         }
-        match loss.kind {
-            LossKind::Deleted | LossKind::Replaced => {
-                self.tell_away(at, &loss.name, &loss.meta, loss.unread_bytes);
-            }
-            LossKind::Shrunk => {
-                if let Some(file) = loss.file {
-                    self.tell_gone(at, file);
-                }
-            }
-            LossKind::Cut => {
-                let before = LogMeta {
-                    bytes: loss.meta.bytes + loss.unread_bytes,
-                    ..loss.meta
-                };
-                self.tell_away(at, &loss.name, &before, loss.unread_bytes);
-            }
+        if loss.kind != LossKind::Shrunk || bytes > 0 {
+            self.tell_away(at, &loss.name, &loss.meta, bytes);
+        }
+        // It is still there, as another one.
+        if loss.kind == LossKind::Shrunk
+            && let Some(file) = loss.file
+        {
+            self.tell_gone(at, file);
         }
     }
 

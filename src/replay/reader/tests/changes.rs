@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::fixture::{A, B, Fixture, put, put_value, puts};
+use super::fixture::{A, B, BOUNDS, Fixture, put, put_value, puts, settings};
 use crate::replay::disk::Area;
 use crate::replay::messages::{ControlMessage, ReaderMessage};
 use crate::replay::reader::Turn;
@@ -36,6 +36,54 @@ fn a_file_that_shrank_below_what_was_read_is_read_again_as_a_new_one() {
         fixture.got[&A][3].maybe_sent,
         "it was sent before the file shrank"
     );
+}
+
+/// A log of 40 lines, of which some were read; gives how many bytes were not.
+fn half_read() -> (Fixture, u64) {
+    let mut few = settings();
+    few.in_flight_per_backend = 4;
+    let mut fixture = Fixture::with(few, BOUNDS, 64);
+    fixture.know(&["a:1"]);
+    fixture.stuck.push(A);
+    fixture.append(A, "01", &puts((0..40).map(|n| format!("old{n:02}"))));
+    fixture.run();
+    let unread = puts(["old00"]).len() * (40 - lines(&fixture).len());
+    (fixture, unread as u64)
+}
+
+#[test]
+fn a_file_that_is_emptied_is_told_with_its_bytes_that_were_not_read() {
+    for anew in [0, 10, 100] {
+        let (mut fixture, unread) = half_read();
+        let first = fixture.opened[0].file;
+        let bytes = fixture.disk.meta_of("a:1", "01").unwrap().bytes;
+        assert!(0 < unread && unread < bytes);
+        fixture.disk.truncate_log("a:1", "01", 0);
+        fixture.append(A, "01", &puts((0..anew).map(|n| format!("new{n:02}"))));
+        fixture.stuck.clear();
+        fixture.hint_grew(A);
+        fixture.run_for(2 * SECOND);
+        assert_eq!(fixture.gone, [first]);
+        assert_eq!(fixture.away[0], ("01".to_owned(), bytes), "{anew}");
+        // It may look cut at first: what is left of it is of the new one.
+        let told = fixture.unread.iter().map(|(_, bytes)| *bytes);
+        assert_eq!(told.sum::<u64>(), unread, "{anew}");
+    }
+}
+
+#[test]
+fn what_is_left_of_a_file_that_was_cut_below_what_was_read_is_not_told_to_be_lost() {
+    let (mut fixture, unread) = half_read();
+    let read = puts((0..40).map(|n| format!("old{n:02}"))).len() as u64 - unread;
+    fixture.disk.truncate_log("a:1", "01", read as usize - 1);
+    fixture.hint_grew(A);
+    fixture.run_for(2 * SECOND);
+    assert_eq!(fixture.unread, [("01".to_owned(), unread)]);
+    let mut fixture = self::fixture();
+    fixture.disk.truncate_log("a:1", "01", put("a").len());
+    fixture.hint_grew(A);
+    fixture.run_for(2 * SECOND);
+    assert_eq!(fixture.unread, [], "all of it was read");
 }
 
 #[test]
@@ -321,6 +369,42 @@ fn a_file_that_the_checkpointer_deleted_is_not_sent_again_after_a_flush() {
     assert_eq!(fixture.disk.open_files(), 0);
 }
 
+/// It was closed, as newer ones are read. Its backend went down before the message came, whether a
+/// listing shows first that it is gone or not.
+#[test]
+fn a_closed_file_that_the_checkpointer_deleted_is_not_missed_after_a_flush() {
+    for is_listed in [false, true] {
+        let mut fixture = fixture();
+        for name in ["02", "03"] {
+            fixture.append(A, name, &put(name));
+            fixture.run_for(2 * SECOND);
+        }
+        fixture.run_for(100 * SECOND);
+        let file = fixture.opened[0].file;
+        let key = fixture.disk.meta_of("a:1", "01").unwrap().key();
+        fixture.down(A);
+        fixture.run();
+        fixture.disk.remove_log("a:1", "01");
+        if is_listed {
+            fixture.hint_listing(A);
+            fixture.run_for(SECOND);
+        }
+        fixture.send(ReaderMessage::FileDeleted {
+            backend: A,
+            file,
+            key,
+            is_elsewhere: false,
+        });
+        fixture.plan(A, crate::replay::messages::ResumePlan::default());
+        fixture.up(A);
+        fixture.run_for(2 * SECOND);
+        let unread: u64 = fixture.unread.iter().map(|(_, bytes)| *bytes).sum();
+        assert_eq!(unread, 0, "{is_listed}: all of it was read");
+        assert!(!fixture.reader.sources[0].catalog.has(key), "{is_listed}");
+        assert_eq!(fixture.away.len(), usize::from(is_listed));
+    }
+}
+
 #[test]
 fn a_disk_that_refuses_is_asked_again_later_and_the_others_go_on() {
     for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::Other] {
@@ -369,42 +453,6 @@ fn a_log_that_could_not_be_read_and_is_gone_is_no_trouble_any_more() {
     fixture.hint_listing(A);
     fixture.run_for(10 * SECOND);
     fixture.run_for(10 * SECOND);
-/// It was closed, as newer ones are read. Its backend went down before the message came, whether a
-/// listing shows first that it is gone or not.
-#[test]
-fn a_closed_file_that_the_checkpointer_deleted_is_not_missed_after_a_flush() {
-    for is_listed in [false, true] {
-        let mut fixture = fixture();
-        for name in ["02", "03"] {
-            fixture.append(A, name, &put(name));
-            fixture.run_for(2 * SECOND);
-        }
-        fixture.run_for(100 * SECOND);
-        let file = fixture.opened[0].file;
-        let key = fixture.disk.meta_of("a:1", "01").unwrap().key();
-        fixture.down(A);
-        fixture.run();
-        fixture.disk.remove_log("a:1", "01");
-        if is_listed {
-            fixture.hint_listing(A);
-            fixture.run_for(SECOND);
-        }
-        fixture.send(ReaderMessage::FileDeleted {
-            backend: A,
-            file,
-            key,
-            is_elsewhere: false,
-        });
-        fixture.plan(A, crate::replay::messages::ResumePlan::default());
-        fixture.up(A);
-        fixture.run_for(2 * SECOND);
-        let unread: u64 = fixture.unread.iter().map(|(_, bytes)| *bytes).sum();
-        assert_eq!(unread, 0, "{is_listed}: all of it was read");
-        assert!(!fixture.reader.sources[0].catalog.has(key), "{is_listed}");
-        assert_eq!(fixture.away.len(), usize::from(is_listed));
-    }
-}
-
     assert_eq!(fixture.infos[A.index()].counters.logs_faulty.load(), 0);
 }
 

@@ -282,7 +282,8 @@ impl Lane {
         self.in_flight.outgoing_body(held)
     }
 
-    /// What to do now. Called after anything happened to the lane, until it says [`Step::Rest`].
+    /// What to do now. Called after anything happened to the lane, and once its connection is
+    /// closed: what still comes of that one must find the lane without another.
     pub fn poll_step(&mut self, cx: &mut LaneContext<'_>) -> Step {
         match self.state {
             State::Waiting { until } if cx.now.monotonic >= until => {

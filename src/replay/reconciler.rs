@@ -23,7 +23,7 @@ mod job;
 mod scan;
 mod surroundings;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +69,8 @@ pub struct Reconciler<D: Disk, S> {
     slots: Vec<Option<(BackendId, usize)>>,
     free_slots: Vec<usize>,
     actions: VecDeque<Action>,
+    /// Backends whose jobs heard of a connection since they were asked what they want done.
+    heard: BTreeSet<BackendId>,
     is_stopped: bool,
 }
 
@@ -101,6 +103,7 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
             slots: Vec::new(),
             free_slots: Vec::new(),
             actions: VecDeque::new(),
+            heard: BTreeSet::new(),
             is_stopped: false,
         }
     }
@@ -515,15 +518,17 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
         }
     }
 
-    /// Tells the job that a slot's connection is of; it may have ended.
-    fn at_slot(&mut self, slot: usize, now: Now, tell: impl FnOnce(&mut Job<D::File>, usize)) {
+    /// Tells the job that a slot's connection is of; it may have ended. What it wants done is taken
+    /// when the driver asks for it: what still comes of a connection that it wants closed must not
+    /// be taken for the next one's.
+    fn at_slot(&mut self, slot: usize, tell: impl FnOnce(&mut Job<D::File>, usize)) {
         let Some((id, at)) = self.slots[slot] else {
             return;
         };
         let backend = self.backends.get_mut(&id);
         if let Some(job) = backend.and_then(|backend| backend.job.as_mut()) {
             tell(job, at);
-            self.take_actions(id, now);
+            self.heard.insert(id);
         }
     }
 }
@@ -533,7 +538,11 @@ impl<D: Disk, S: Surroundings> Connected for Reconciler<D, S> {
         self.slots.len()
     }
 
-    fn poll_action(&mut self, _now: Now) -> Option<Action> {
+    fn poll_action(&mut self, now: Now) -> Option<Action> {
+        while self.actions.is_empty() {
+            let id = self.heard.pop_first()?;
+            self.take_actions(id, now);
+        }
         self.actions.pop_front()
     }
 
@@ -551,26 +560,22 @@ impl<D: Disk, S: Surroundings> Connected for Reconciler<D, S> {
     }
 
     fn handle_connected(&mut self, slot: usize, segment_bytes: usize, now: Now) {
-        self.at_slot(slot, now, |job, at| {
+        self.at_slot(slot, |job, at| {
             job.comparison.handle_connected(at, segment_bytes, now)
         });
     }
 
     fn handle_sent(&mut self, slot: usize, bytes: usize, now: Now) {
-        self.at_slot(slot, now, |job, at| {
-            job.comparison.handle_sent(at, bytes, now)
-        });
+        self.at_slot(slot, |job, at| job.comparison.handle_sent(at, bytes, now));
     }
 
     fn handle_received(&mut self, slot: usize, bytes: &[u8], now: Now) {
-        self.at_slot(slot, now, |job, at| {
+        self.at_slot(slot, |job, at| {
             job.comparison.handle_received(at, bytes, now)
         });
     }
 
     fn handle_closed(&mut self, slot: usize, why: String, now: Now) {
-        self.at_slot(slot, now, |job, at| {
-            job.comparison.handle_closed(at, why, now)
-        });
+        self.at_slot(slot, |job, at| job.comparison.handle_closed(at, why, now));
     }
 }

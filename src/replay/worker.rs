@@ -414,7 +414,7 @@ impl Worker {
         (&mut self.slots[slot].lane, lanes)
     }
 
-    /// Lets a lane act until it rests or wants something of the driver.
+    /// Lets a lane act, and notes what it wants of the driver.
     fn act(
         &mut self,
         slot: usize,
@@ -446,15 +446,23 @@ impl Worker {
                 returns: &self.links.returns,
             },
         };
-        let mut step = act(lane, &mut cx);
-        while step == Step::Close {
-            self.actions.push_back(Action::Close(slot));
-            step = lane.poll_step(&mut cx);
-        }
-        match step {
+        match act(lane, &mut cx) {
             Step::Connect => self.actions.push_back(Action::Connect(slot, lanes.address)),
             Step::Transmit => self.actions.push_back(Action::Transmit(slot)),
-            Step::Rest | Step::Close => {}
+            // It goes on once the driver has closed the connection.
+            Step::Close => {
+                self.actions.push_back(Action::Close(slot));
+                self.make_ready(slot);
+            }
+            Step::Rest => {}
+        }
+    }
+
+    /// Lets a slot's lane look for something to do when the driver has done all that is wanted.
+    fn make_ready(&mut self, slot: usize) {
+        if !self.slots[slot].queued {
+            self.slots[slot].queued = true;
+            self.ready.push_back(slot);
         }
     }
 
@@ -583,6 +591,10 @@ impl Connected for Worker {
     }
 
     fn handle_closed(&mut self, slot: usize, why: String, now: Now) {
+        debug_assert!(
+            !self.slots[slot].lane.has_connection() || !self.actions.contains(&Action::Close(slot)),
+            "the end of a connection that is to be closed is not the next one's"
+        );
         self.step(slot, now, |lane, cx| lane.handle_closed(why, cx));
     }
 }

@@ -8,6 +8,12 @@ use hustdbsync::internals::limits::RECONCILE_SEND_WITHIN;
 
 use crate::masters::{Answering, Master, Rules};
 
+/// Requests after which whoever compares replaces a connection.
+pub(crate) const REQUESTS_PER_CONNECTION: u32 = 60;
+
+/// After how many answers a master closes a connection.
+const ANSWERS_OF_ONE: [u32; 4] = [50, REQUESTS_PER_CONNECTION, ANSWERS_MAX, ANSWERS_MAX];
+
 /// Something on its way.
 #[derive(Debug)]
 pub(crate) enum Arrival {
@@ -131,7 +137,7 @@ impl Network {
         let line = Line {
             generation: self.numbers,
             master,
-            hustdb: Connection::new(if random.u8(..4) == 0 { 50 } else { ANSWERS_MAX }),
+            hustdb: Connection::new(ANSWERS_OF_ONE[random.usize(..4)]),
             last: [now; 2],
         };
         self.lines.insert(slot, line);
@@ -144,6 +150,18 @@ impl Network {
 
     pub(crate) fn master_of(&self, slot: usize) -> Option<usize> {
         self.lines.get(&slot).map(|line| line.master)
+    }
+
+    /// The master closes a connection: that comes later than its last answer, or with it.
+    fn end(&mut self, slot: usize, now: Duration, random: &mut fastrand::Rng) {
+        let line = self.lines.get(&slot).expect("it was there");
+        if self.numbers.is_multiple_of(2) {
+            return self.send(slot, 1, Arrival::Broken, now, random);
+        }
+        self.numbers += 1;
+        let at = (line.last[1].max(now), self.numbers);
+        let arrival = (slot, line.generation, Arrival::Broken);
+        self.arrivals.insert(at, arrival);
     }
 
     /// Every connection to a master breaks.
@@ -206,7 +224,7 @@ impl Network {
             }
         }
         if after != After::Continue {
-            self.send(slot, 1, Arrival::Broken, now, random);
+            self.end(slot, now, random);
         }
     }
 }

@@ -28,7 +28,7 @@ use hustdbsync::internals::workload::Mutation;
 
 use crate::ha::{self, Leaves, item, leaves, random_write};
 use crate::masters::{Master, Mood, NAMES, Rules, difference};
-use crate::network::{Arrival, Network};
+use crate::network::{Arrival, Network, REQUESTS_PER_CONNECTION};
 
 const START_UNIX: u64 = 1_800_000_000;
 
@@ -760,7 +760,7 @@ fn reconciler(
         reconcile,
         limits: ConnectionLimits {
             burst_bytes: 4096,
-            requests_per_connection: 80_000,
+            requests_per_connection: REQUESTS_PER_CONNECTION,
             connect_timeout: Duration::from_secs(3),
             response_timeout: Duration::from_secs(3),
         },

@@ -306,6 +306,41 @@ fn a_send_that_ends_inside_a_request_line_closes_the_connection() {
     assert_eq!(fixture.bursts(), ["a"]);
 }
 
+/// The backend closes a connection of which enough is answered, or which it said it would close:
+/// its driver is told that before it closes it itself.
+#[test]
+fn the_end_of_a_connection_behind_its_last_answer_is_none_of_the_next_one() {
+    let closing = APPLIED.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+    for (requests_per_connection, answer) in [(2, APPLIED), (80_000, &closing)] {
+        let mut fixture = Fixture::new(LaneSettings {
+            requests_per_connection,
+            ..settings()
+        });
+        fixture.feed(&puts(9));
+        let (mut answers, mut ends) = (0, 0);
+        while answers < 9 {
+            fixture.connect();
+            let (slot, burst) = fixture.sent.pop().expect("no connection is waited for");
+            let count = burst.matches(" HTTP/1.1").count();
+            let told = APPLIED.repeat(count - 1) + answer;
+            fixture
+                .worker
+                .handle_received(slot, told.as_bytes(), fixture.now);
+            answers += count;
+            if answer == closing || answers % 2 == 0 {
+                let why = "it closed the connection".to_owned();
+                fixture.worker.handle_received(slot, b"HTTP", fixture.now);
+                fixture.worker.handle_closed(slot, why, fixture.now);
+                ends += 1;
+            }
+            fixture.turn();
+        }
+        assert!(ends > 3);
+        assert_eq!(fixture.told().len(), 9);
+        assert_eq!(fixture.troubles(), []);
+    }
+}
+
 #[test]
 fn a_connection_is_retired_after_its_requests() {
     let mut fixture = Fixture::new(LaneSettings {

@@ -103,8 +103,8 @@ mod tests {
     #[test]
     fn headings_have_names_and_links_to_other_documents_are_words() {
         let markdown = "# The *guide* & `a<b`\n\n[here](#a-b), [`there`](x.md)\n";
-        let expected = "<h1 id=\"the-guide--ab\">The <em>guide</em> &amp; <code>a&lt;b</code></h1>\n\
-            <p><a href=\"#a-b\">here</a>, <code>there</code></p>\n";
+        let expected = "<h1 id=\"the-guide--ab\">The <em>guide</em> &amp; <code>a&lt;b</code>\
+            </h1>\n<p><a href=\"#a-b\">here</a>, <code>there</code></p>\n";
         assert_eq!(html(markdown), expected);
     }
 

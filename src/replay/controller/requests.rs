@@ -288,7 +288,7 @@ impl Controller {
     }
 
     fn requeue(&mut self, client: ClientId, ask: RejectedRequest) -> Option<Reply> {
-        let backends = match &ask.backend {
+        let mut backends = match &ask.backend {
             None => self.backends.ids(),
             Some(name) => match self.present(name) {
                 Ok(id) => vec![id],
@@ -298,15 +298,23 @@ impl Controller {
         if let Some(reply) = self.too_many_wait() {
             return Some(reply);
         }
-        if backends.is_empty() {
-            return Some(rejected_reply(&RejectedReport::default()));
-        }
-        self.requests.next += 1;
-        let number = self.requests.next;
         let what = match ask.verb {
             RejectedVerb::Replay => Requeue::Replay,
             RejectedVerb::Drop => Requeue::Drop,
         };
+        let mut report = RejectedReport::default();
+        if what == Requeue::Replay {
+            backends.retain(|backend| {
+                let refused = self.has_no_folder_of_its_own(*backend);
+                report.failed.extend(refused.clone());
+                refused.is_none()
+            });
+        }
+        if backends.is_empty() {
+            return Some(rejected_reply(&report));
+        }
+        self.requests.next += 1;
+        let number = self.requests.next;
         let filter = Filter {
             reason: ask.reason,
             since: ask.since,
@@ -328,9 +336,21 @@ impl Controller {
             ask: number,
             client,
             waits_for: backends.len(),
-            report: RejectedReport::default(),
+            report,
         });
         None
+    }
+
+    /// Why no lines are replayed to a backend whose folder is another one's: they would go to that
+    /// one.
+    fn has_no_folder_of_its_own(&self, backend: BackendId) -> Option<RejectedFailure> {
+        let info = self.backends.info(backend)?;
+        let mut second_names = self.board.snapshot().second_names.iter();
+        let second_name = second_names.find(|second| second.name == *info.name)?;
+        Some(RejectedFailure {
+            backend: second_name.name.clone(),
+            why: second_name.why(),
+        })
     }
 
     /// The checkpointer has requeued or dropped a backend's rejected lines.

@@ -18,6 +18,7 @@ use crate::replay::reachability::{self, Outage};
 use crate::status::control_request::{
     BackendRequest, Listed, LogList, RejectedList, RejectedRequest, RejectedVerb, SyncPointRequest,
 };
+use crate::status::snapshot::SecondName;
 use crate::status::sync_point::{Listing, PointBackend, PointBoard};
 
 const FIRST: BackendId = BackendId(0);
@@ -589,6 +590,44 @@ fn a_question_about_rejected_lines_is_answered_when_every_backend_has_been_seen_
         reply.body,
         b"{\"done\":4,\"cut\":0,\"left\":2,\"failed\":[]}\n"
     );
+}
+
+#[test]
+fn no_rejected_lines_are_replayed_to_a_folder_that_is_another_backend_s() {
+    let mut fixture = Fixture::with_one_up();
+    fixture.find("10.0.0.2:8085");
+    fixture.tell(ControlMessage::SecondNames(vec![SecondName {
+        name: "10.0.0.2:8085".to_owned(),
+        first: WRITTEN.to_owned(),
+    }]));
+    fixture.turn();
+    fixture.sent();
+    let ask = |verb, backend: Option<&str>| {
+        ControlRequest::Rejected(RejectedRequest {
+            verb,
+            backend: backend.map(str::to_owned),
+            reason: None,
+            since: None,
+            until: None,
+            ids: Vec::new(),
+        })
+    };
+    fixture.ask(ask(RejectedVerb::Replay, Some("10.0.0.2:8085")));
+    let reply = String::from_utf8(fixture.turn_for_reply().body).unwrap();
+    assert!(reply.contains("under a second name"), "{reply}");
+    assert!(fixture.mailboxes.checkpointer.receive().is_none());
+    let mut asked = |verb| {
+        fixture.ask(ask(verb, None));
+        fixture.turn();
+        let sent = std::iter::from_fn(|| fixture.mailboxes.checkpointer.receive());
+        let backends = sent.filter_map(|message| match message {
+            CheckpointerMessage::Of(backend, BackendMessage::Requeue { .. }) => Some(backend),
+            _ => None,
+        });
+        backends.collect::<Vec<_>>()
+    };
+    assert_eq!(asked(RejectedVerb::Replay), [FIRST]);
+    assert_eq!(asked(RejectedVerb::Drop), [FIRST, BackendId(1)]);
 }
 
 #[test]

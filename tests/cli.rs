@@ -279,6 +279,39 @@ fn a_daemon_that_can_not_start_says_why_on_the_terminal() {
     assert!(!conf.join("hustdbsync.pid").exists());
 }
 
+#[test]
+fn who_is_refused_by_the_lock_leaves_the_pid_file_alone_and_quitting_names_the_holder() {
+    let home = home();
+    let start = |way: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hustdbsync"));
+        command.args([way, "--config", "sync_server.json"]);
+        command.current_dir(home.path()).stderr(Stdio::null());
+        support::Process::spawn(&mut command)
+    };
+    // Of two that start at once, the first has the lock before it has the pid file.
+    let mut first = start("run");
+    support::eventually("it listens", || {
+        support::proc::listening_port(first.id()).is_some()
+    });
+    fs::write(home.path().join("hustdbsync.pid"), "999999").unwrap();
+    let mut second = start("-d");
+    assert_eq!(second.wait().code(), Some(1));
+    let pid_file = fs::read_to_string(home.path().join("hustdbsync.pid"));
+    assert_eq!(pid_file.unwrap(), "999999");
+    let output = run(home.path(), &["-q", "--config", "sync_server.json"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let told = format!("; process {} has these logs and no pid file: ", first.id());
+    // Some sandboxes tell nobody who holds what.
+    if !fs::read_to_string("/proc/locks")
+        .unwrap_or_default()
+        .is_empty()
+    {
+        assert!(said.contains(&told), "{said}");
+    }
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    first.end();
+}
+
 /// Puts the program beside its configuration, as the original stands; what runs it gives its exit
 /// code and all that it says.
 fn program_in(home: &Path) -> impl Fn(&[&str]) -> (Option<i32>, String) {

@@ -2,7 +2,8 @@
 //! original has it.
 //!
 //! Contract: the file is ours from [`PidFile::write`] to [`PidFile::remove`]. One that names a
-//! living `hustdbsync` is never replaced; any other is stale and is.
+//! living `hustdbsync` is never replaced; any other is stale and is. A disk without room for it
+//! stops no start: the server is what makes room there.
 
 use std::fs;
 use std::io::{self, Write};
@@ -10,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::process;
-use crate::engine::files::FILE_MODE;
+use crate::engine::files::{FILE_MODE, is_disk_full};
 use crate::engine::os::files::{Links, open_regular, read_regular};
 
 /// Linux gives no process a number above this (`PID_MAX_LIMIT`).
@@ -105,15 +106,28 @@ pub(super) fn refuse_if_running(path: &Path, proc: &Path) -> Result<(), PidFileE
 }
 
 impl PidFile {
-    /// Writes this process's number, in place of a stale file if there is one.
+    /// Writes this process's number, in place of a stale file if there is one. `None`: the disk has
+    /// no room for it, which is logged.
+    ///
+    /// To be called by who holds the locks of the logs: they, not this, tell two apart that start
+    /// at the same instant, and who is refused there must not have touched the other's file.
     ///
     /// # Errors
-    /// Another `hustdbsync` runs, or the file can't be written. Two that start at the same instant
-    /// are told apart by the lock of the state folder, not here.
-    pub(super) fn write(path: PathBuf, proc: &Path) -> Result<Self, PidFileError> {
+    /// Another `hustdbsync` runs, or the file can't be written.
+    pub(super) fn write(path: PathBuf, proc: &Path) -> Result<Option<Self>, PidFileError> {
         refuse_if_running(&path, proc)?;
         match write(&path, &std::process::id().to_string()) {
-            Ok(()) => Ok(Self { path }),
+            Ok(()) => Ok(Some(Self { path })),
+            Err(error) if is_disk_full(&error) => {
+                // What may be there by now is an empty file.
+                let _ = fs::remove_file(&path);
+                tracing::warn!(
+                    path = %path.display(), %error,
+                    "no room for the pid file; until the next start, `hustdbsync ctl stop` ends \
+                     this server, and -q does not find it"
+                );
+                Ok(None)
+            }
             Err(error) => Err(PidFileError::Io { path, error }),
         }
     }
@@ -189,7 +203,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hustdbsync.pid");
         fs::write(&path, "999").unwrap();
-        let file = PidFile::write(path.clone(), folder.path()).unwrap();
+        let file = PidFile::write(path.clone(), folder.path())
+            .unwrap()
+            .unwrap();
         assert_eq!(
             fs::read_to_string(&path).unwrap(),
             std::process::id().to_string()
@@ -202,7 +218,9 @@ mod tests {
     fn a_file_that_became_anothers_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hustdbsync.pid");
-        let file = PidFile::write(path.clone(), folder.path()).unwrap();
+        let file = PidFile::write(path.clone(), folder.path())
+            .unwrap()
+            .unwrap();
         fs::write(&path, "7").unwrap();
         file.remove();
         assert_eq!(fs::read_to_string(&path).unwrap(), "7");

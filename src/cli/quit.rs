@@ -9,6 +9,7 @@ use super::pidfile::{self, Found};
 use super::process::{self, PROC};
 
 use crate::config::{Config, FILE_NAME};
+use crate::engine::files::StateLock;
 use crate::engine::os::process::terminate;
 
 /// What the end takes besides the drain: the last checkpoints.
@@ -25,18 +26,22 @@ pub(super) fn quit(given: Option<&Path>) -> Result<(), Failure> {
             .map(|path| path.with_file_name(FILE_NAME))
             .map_err(|_| error)
     })?;
-    let drain =
-        Config::load(&config_path).map_or(DRAIN_DEFAULT, |config| config.sync.drain_timeout);
+    let config = Config::load(&config_path).ok();
+    let drain = config
+        .as_ref()
+        .map_or(DRAIN_DEFAULT, |config| config.sync.drain_timeout);
     let path = pidfile::beside(&config_path);
     let proc = Path::new(PROC);
     let pid = match pidfile::look(&path, proc) {
         Ok(Found::Running(pid)) => pid,
         Ok(Found::Missing) => {
-            return Err(format!("nothing to end: there is no {}", path.display()).into());
+            let other = other_server(config.as_ref());
+            return Err(format!("nothing to end: there is no {}{other}", path.display()).into());
         }
         Ok(Found::Stale) => {
+            let other = other_server(config.as_ref());
             return Err(format!(
-                "nothing to end: {} names no running hustdbsync",
+                "nothing to end: {} names no running hustdbsync{other}",
                 path.display()
             )
             .into());
@@ -57,4 +62,16 @@ pub(super) fn quit(given: Option<&Path>) -> Result<(), Failure> {
         std::thread::sleep(POLL_INTERVAL);
     }
     Ok(())
+}
+
+/// A server that runs on these logs all the same, as the rest of a sentence. It is named and not
+/// ended: it may be systemd's.
+fn other_server(config: Option<&Config>) -> String {
+    let holder = config.and_then(|config| StateLock::holder(&config.state_path()));
+    holder.map_or_else(String::new, |pid| {
+        format!(
+            "; process {pid} has these logs and no pid file: it is a service (`run`), or its disk \
+             was full. `hustdbsync ctl stop` ends it"
+        )
+    })
 }

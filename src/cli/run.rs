@@ -12,7 +12,7 @@ use super::rotation;
 use crate::config::Config;
 use crate::engine::os::process::is_root;
 use crate::engine::os::socket::take_handed_over;
-use crate::engine::{Engine, EngineOptions, Service, StartError};
+use crate::engine::{Engine, EngineOptions, LockedLogs, Service, StartError};
 
 /// Starts every thread and returns once HA can be answered. `level` is changed by a reload.
 /// `under_systemd`: systemd may have started this process, wants to be told how it is, and may hand
@@ -22,6 +22,16 @@ use crate::engine::{Engine, EngineOptions, Service, StartError};
 /// It can't run. Nothing goes on running then.
 pub(super) fn start(
     config: Config,
+    level: LevelHandle,
+    under_systemd: bool,
+) -> Result<Engine, StartError> {
+    let locked = LockedLogs::take(&config)?;
+    start_locked(config, locked, level, under_systemd)
+}
+
+fn start_locked(
+    config: Config,
+    locked: LockedLogs,
     level: LevelHandle,
     under_systemd: bool,
 ) -> Result<Engine, StartError> {
@@ -37,7 +47,7 @@ pub(super) fn start(
         rotate: Arc::new(rotation::ask),
         ..EngineOptions::default()
     };
-    Engine::start_with(config, options)
+    Engine::start_locked(config, locked, options)
 }
 
 /// Returns when the server has drained, after SIGTERM, SIGINT or [`Engine::stop`]: how it ended, as
@@ -103,24 +113,16 @@ impl Running {
             Destination::Stderr
         };
         let logging = logging::start(destination, config.sync.log_level, config.sync.log_format)?;
-        let pid_file = match mode {
-            Mode::Daemon | Mode::Foreground => Some(PidFile::write(
-                pidfile::beside(&config.path),
-                Path::new(PROC),
-            )?),
-            Mode::Service => None,
-        };
         log_warnings(&config);
-        // A daemon of the original's kind has left whoever started it.
-        let under_systemd = mode != Mode::Daemon;
-        match start(config, logging.level.clone(), under_systemd) {
+        let mut pid_file = None;
+        match Self::start_engine(config, mode, logging.level.clone(), &mut pid_file) {
             Ok(engine) => Ok(Self {
                 engine,
                 pid_file,
                 _logging: logging,
             }),
-            Err(error) => {
-                let reason = format!("could not start: {error}");
+            Err(Failure(reason)) => {
+                let reason = format!("could not start: {reason}");
                 // In the foreground the reason reaches stderr by the failure itself; saying it
                 // twice would look like two faults.
                 if mode == Mode::Daemon {
@@ -132,6 +134,22 @@ impl Running {
                 Err(Failure(reason))
             }
         }
+    }
+
+    /// The pid file is written between the locks and the rest, as [`PidFile::write`] wants it.
+    fn start_engine(
+        config: Config,
+        mode: Mode,
+        level: LevelHandle,
+        pid_file: &mut Option<PidFile>,
+    ) -> Result<Engine, Failure> {
+        let locked = LockedLogs::take(&config)?;
+        if mode != Mode::Service {
+            *pid_file = PidFile::write(pidfile::beside(&config.path), Path::new(PROC))?;
+        }
+        // A daemon of the original's kind has left whoever started it.
+        let under_systemd = mode != Mode::Daemon;
+        Ok(start_locked(config, locked, level, under_systemd)?)
     }
 
     fn wait(self) -> Result<(), Failure> {

@@ -26,8 +26,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-pub(crate) use lock::is_other;
 pub use lock::{LockError, Locks, StateLock};
+pub(crate) use lock::{is_disk_full, is_other};
 pub(crate) use mounts::MOUNTS;
 pub use paths::{FILE_MODE, FOLDER_MODE};
 

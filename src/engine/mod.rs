@@ -1,8 +1,8 @@
 //! The shell: every system call, every thread.
 //!
-//! [`Engine::start_with`] takes the locks, makes the mailboxes, opens the HTTP server, and starts
-//! the threads: the checkpointer, the reader, the workers, control. From then on control leads, and
-//! its end is the engine's (see [`control`]).
+//! [`LockedLogs::take`] takes the locks. [`Engine::start_locked`] makes the mailboxes, opens the
+//! HTTP server, and starts the threads: the checkpointer, the reader, the workers, control. From
+//! then on control leads, and its end is the engine's (see [`control`]).
 
 pub mod choice;
 pub mod clock;
@@ -55,7 +55,7 @@ use crate::limits::THREAD_END_MS;
 use crate::status::snapshot::Snapshot;
 
 pub use service::Service;
-pub use start::EngineOptions;
+pub use start::{EngineOptions, LockedLogs};
 pub use start_error::StartError;
 
 /// A running server.

@@ -153,14 +153,41 @@ impl Assembly<'_> {
     }
 }
 
+/// The logs and the state of a configuration, locked as long as this lives: no other server starts
+/// on them.
+#[derive(Debug)]
+pub struct LockedLogs(Arc<Locks>);
+
+impl LockedLogs {
+    /// # Errors
+    /// There are no logs, or another server has them.
+    pub fn take(config: &Config) -> Result<Self, StartError> {
+        check_logs(&config.sync.logs_path)?;
+        let locks = Locks::take(&config.sync.logs_path, &config.state_path())?;
+        Ok(Self(Arc::new(locks)))
+    }
+}
+
 impl Engine {
-    /// Starts every thread and returns once HA can be answered.
+    /// Takes the locks, starts every thread and returns once HA can be answered.
     ///
     /// # Errors
     /// [`StartError`]; nothing runs then.
+    #[cfg(feature = "testing")]
     pub fn start_with(config: Config, options: EngineOptions) -> Result<Self, StartError> {
-        check_logs(&config.sync.logs_path)?;
-        let locks = Arc::new(Locks::take(&config.sync.logs_path, &config.state_path())?);
+        let locked = LockedLogs::take(&config)?;
+        Self::start_locked(config, locked, options)
+    }
+
+    /// As `start_with`, with the locks of this very configuration.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub fn start_locked(
+        config: Config,
+        LockedLogs(locks): LockedLogs,
+        options: EngineOptions,
+    ) -> Result<Self, StartError> {
         tell_start(&config);
         let settings = Settings::load(&config)?;
         let http_server = http_server_options(&config)?;

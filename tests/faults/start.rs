@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use libc::{EACCES, EAGAIN, EIO, EMFILE, ENOBUFS, ENOMEM, ENOSPC, EROFS};
+use libc::{EACCES, EAGAIN, EDQUOT, EIO, EMFILE, ENOBUFS, ENOMEM, ENOSPC, EROFS};
 
 use crate::faults::shim::Faults;
 use crate::real::process::Process;
@@ -66,4 +66,21 @@ fn a_start_that_fails_says_what_failed_and_why() {
     check("listen", "socket:", &[ENOMEM], "listen");
     check("flock", "/status/.lock", &[EIO], ".lock");
     check("ftruncate64", "/status/.lock", &[EIO], ".lock");
+}
+
+#[test]
+fn a_disk_without_room_for_the_pid_file_stops_no_start() {
+    for error in [ENOSPC, EDQUOT] {
+        let home = Home::new();
+        let faults = Faults::new(&home.path(""));
+        faults.arm("write", "hustdbsync.pid", error, None);
+        let mut process = Process::start_as("-d", &home, &faults.environment());
+        let runs = wait_for(Duration::from_secs(20), || process.http_server().is_some());
+        let said = home.said();
+        assert!(runs, "{error}: it does not run\n{said}");
+        assert!(said.contains("no room for the pid file"), "{said}");
+        let has_empty = home.path("hustdbsync.pid").exists();
+        assert!(!has_empty, "{error}: an empty pid file stays");
+        process.end();
+    }
 }

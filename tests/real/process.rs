@@ -16,20 +16,25 @@ impl Process {
 
     /// As [`Process::start`], with these variables in its environment.
     pub(crate) fn start_with(home: &Home, environment: &[(&str, &str)]) -> Self {
-        Self::start_in_shell(home, environment, "")
+        Self::start_as("run", home, environment)
+    }
+
+    /// As [`Process::start_with`], but in another way than `run`.
+    pub(crate) fn start_as(way: &str, home: &Home, environment: &[(&str, &str)]) -> Self {
+        Self::start_in_shell(home, way, environment, "")
     }
 
     /// As [`Process::start`], with so many open files at the most.
     pub(crate) fn start_bounded(home: &Home, open_files: u32) -> Self {
-        Self::start_in_shell(home, &[], &format!("ulimit -n {open_files} && "))
+        Self::start_in_shell(home, "run", &[], &format!("ulimit -n {open_files} && "))
     }
 
     /// As [`Process::start`], with files of so many blocks (of 512 bytes) at the most.
     pub(crate) fn start_with_short_files(home: &Home, blocks: u32) -> Self {
-        Self::start_in_shell(home, &[], &format!("ulimit -f {blocks} && "))
+        Self::start_in_shell(home, "run", &[], &format!("ulimit -f {blocks} && "))
     }
 
-    fn start_in_shell(home: &Home, environment: &[(&str, &str)], bound: &str) -> Self {
+    fn start_in_shell(home: &Home, way: &str, environment: &[(&str, &str)], bound: &str) -> Self {
         let config = home.path("sync_server.json");
         if !config.exists() {
             home.write_config();
@@ -46,7 +51,7 @@ impl Process {
             .arg("-c")
             // As systemd says whose watchdog it is: a number that nobody can know before.
             .arg(format!(
-                "{bound}export WATCHDOG_PID=$$; exec \"$0\" run --config \"$1\""
+                "{bound}export WATCHDOG_PID=$$; exec \"$0\" {way} --config \"$1\""
             ))
             .arg(env!("CARGO_BIN_EXE_hustdbsync"))
             .arg(config)

@@ -198,6 +198,13 @@ impl StateLock {
         Ok(Self { folders, file })
     }
 
+    /// The process that has the lock, as far as the system tells. Takes and makes nothing.
+    pub(crate) fn holder(state: &Path) -> Option<u32> {
+        let path = Self::path(state);
+        let file = open_regular(&path, OpenOptions::new().read(true), Links::Refused);
+        flock_holder(&file.ok()?)
+    }
+
     /// Takes again what is not what its path names any more. True: that was so.
     fn renew(&mut self, state: &Path) -> Result<bool, LockError> {
         let mut is_renewed = false;
@@ -273,7 +280,8 @@ fn lock_file(state: &Path) -> Result<Locked, LockError> {
     Ok(Locked(file))
 }
 
-fn is_disk_full(cause: &io::Error) -> bool {
+/// Whether there is room for nothing more, of the disk or of this user's share of it.
+pub(crate) fn is_disk_full(cause: &io::Error) -> bool {
     matches!(
         cause.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded

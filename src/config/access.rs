@@ -49,10 +49,37 @@ impl AccessList {
         self.ranges.is_empty() || self.ranges.iter().any(|range| range.contains(&peer))
     }
 
-    /// Whether nobody is kept out.
+    /// Whether nobody is kept out of a listener at this address: of the families that it takes, the
+    /// list has every address of one.
     #[must_use]
-    pub(crate) fn admits_everyone(&self) -> bool {
-        self.ranges.is_empty()
+    pub(crate) fn admits_everyone(&self, listener: IpAddr) -> bool {
+        let ipv4 = || self.covers(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::BROADCAST.into());
+        let ipv6 = || self.covers(Ipv6Addr::UNSPECIFIED.into(), [0xff; 16].into());
+        let takes_all = match listener.to_canonical() {
+            IpAddr::V4(_) => ipv4(),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => ipv4() || ipv6(),
+            IpAddr::V6(_) => ipv6(),
+        };
+        self.ranges.is_empty() || takes_all
+    }
+
+    /// Whether the ranges together have every address from `first` to `last`, of one family.
+    fn covers(&self, first: IpAddr, last: IpAddr) -> bool {
+        let is_of_family =
+            |range: &&RangeInclusive<IpAddr>| range.start().is_ipv4() == first.is_ipv4();
+        let mut ranges: Vec<_> = self.ranges.iter().filter(is_of_family).collect();
+        ranges.sort_unstable_by_key(|range| *range.start());
+        let mut missing = number(first);
+        for range in ranges {
+            if number(*range.start()) > missing || missing > number(last) {
+                break;
+            }
+            match number(*range.end()).checked_add(1) {
+                Some(next) => missing = missing.max(next),
+                None => return true,
+            }
+        }
+        missing > number(last)
     }
 
     /// The loopback address to listen on where the list admits this machine only: IPv4's, if it
@@ -77,6 +104,7 @@ impl AccessList {
     /// is of the listener's family, but `::` takes IPv4 too; loopback is reached from loopback.
     #[must_use]
     pub(crate) fn reaches(&self, listener: IpAddr) -> bool {
+        let listener = listener.to_canonical();
         let takes = |range: &RangeInclusive<IpAddr>| match listener {
             IpAddr::V6(Ipv6Addr::UNSPECIFIED) => true,
             IpAddr::V6(Ipv6Addr::LOCALHOST) => range.contains(&listener),
@@ -87,6 +115,14 @@ impl AccessList {
             _ => range.start().is_ipv4() == listener.is_ipv4(),
         };
         self.ranges.is_empty() || self.ranges.iter().any(takes)
+    }
+}
+
+/// An address as a number, within its family.
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        IpAddr::V6(address) => u128::from(address),
     }
 }
 
@@ -252,6 +288,9 @@ mod tests {
             ("2001:db8::1", "2001:db8::2", true),
             ("2001:db8::1", "0.0.0.0", false),
             ("2001:db8::1,10.0.0.1", "10.0.0.2", true),
+            ("127.0.0.1", "::ffff:127.0.0.1", true),
+            ("10.0.0.0/8", "::ffff:127.0.0.1", false),
+            ("10.0.0.0/8", "::ffff:10.0.0.1", true),
         ] {
             let reaches = list(text).reaches(listener.parse().unwrap());
             assert_eq!(reaches, expected, "{text:?} {listener}");

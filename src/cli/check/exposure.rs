@@ -23,10 +23,11 @@ pub(super) fn listener(config: &Config, findings: &mut Findings) {
             address.ip()
         ));
     }
-    if address.ip().is_loopback() || network.access_allow.loopback().is_some() {
+    let is_loopback = address.ip().to_canonical().is_loopback();
+    if is_loopback || network.access_allow.loopback().is_some() {
         return;
     }
-    if network.access_allow.admits_everyone() {
+    if network.access_allow.admits_everyone(address.ip()) {
         findings.warning(format!(
             "network.access_allow: everybody who reaches {address} may connect; name the hosts \
              that HA, Prometheus and people use"
@@ -105,6 +106,36 @@ mod tests {
         home.check(&[], &[everybody]);
         home.config.network.bind = Some("127.0.0.1".parse().unwrap());
         home.check(&[], &[]);
+    }
+
+    #[test]
+    fn a_list_that_names_every_address_admits_everybody() {
+        let mut home = Home::new();
+        home.config.network.user = "operator".to_owned();
+        for (list, bind, warns) in [
+            ("0.0.0.0/0", "0.0.0.0", true),
+            ("0.0.0.0-255.255.255.255", "10.0.0.1", true),
+            ("128.0.0.0/1,10.0.0.0/8,0.0.0.0/1", "0.0.0.0", true),
+            ("0.0.0.0/0", "::ffff:0.0.0.0", true),
+            ("::/0,0.0.0.0/0", "::", true),
+            ("0.0.0.0/0", "::", true),
+            ("::/0", "::", true),
+            ("::/0", "2001:db8::1", true),
+            ("::/1,8000::/1", "::", true),
+            ("0.0.0.0/0,2001:db8::/32", "2001:db8::1", false),
+            ("::/0,10.0.0.0/8", "10.0.0.1", false),
+            ("0.0.0.0/1", "0.0.0.0", false),
+            ("0.0.0.1-255.255.255.255", "0.0.0.0", false),
+            ("0.0.0.0/0", "127.0.0.1", false),
+            ("0.0.0.0/0", "::ffff:127.0.0.1", false),
+        ] {
+            allow(&mut home, list);
+            home.config.network.bind = Some(bind.parse().unwrap());
+            let mut findings = Findings::default();
+            listener(&home.config, &mut findings);
+            let warned = findings.warnings.iter().any(|it| it.contains("everybody"));
+            assert_eq!(warned, warns, "{list:?} {bind}: {findings:?}");
+        }
     }
 
     #[test]

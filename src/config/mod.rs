@@ -35,12 +35,14 @@ pub use key::Effect;
 pub use key::Key;
 pub use locate::{FILE_NAME, NotFound, locate};
 pub use login::Login;
+pub use passwords::FromEnvironment;
 pub use sample::sample;
 #[cfg(feature = "testing")]
 pub use secret::Secret;
 pub use settings::{NetworkSettings, SyncSettings};
 pub use value::{EngineName, LogFormat, LogLevel};
 
+use crate::replay::outcome::Outcomes;
 use document::{Document, read_bounded};
 
 /// The whole configuration: every value typed and within its range.
@@ -196,6 +198,26 @@ impl Config {
                 advice: "give HA's log folder, which is another one".to_owned(),
             });
         }
+        self.check_outcomes(faults);
+    }
+
+    /// Whether each override is one: a server that would be refused at its next start is told so by
+    /// `check` and by a reload.
+    fn check_outcomes(&self, faults: &mut Vec<ConfigError>) {
+        let overrides = &self.sync.outcomes;
+        let Err(fault) = Outcomes::with_overrides(overrides) else {
+            return;
+        };
+        let pairs: Vec<String> = overrides
+            .iter()
+            .map(|(answer, outcome)| format!("{answer:?}: {outcome:?}"))
+            .collect();
+        faults.push(ConfigError::Setting {
+            setting: "sync.outcomes".to_owned(),
+            value: format!("{{{}}}", pairs.join(", ")),
+            reason: format!("has {fault}"),
+            advice: fault.advice().to_owned(),
+        });
     }
 }
 

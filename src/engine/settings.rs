@@ -36,15 +36,13 @@ pub struct Settings {
 /// What an answer means: as of hustdb 1.9, with the overrides of `sync.outcomes`.
 ///
 /// # Errors
-/// An override is none.
+/// An override is none, which no configuration has that was loaded.
 pub(crate) fn outcomes(config: &Config) -> Result<Outcomes, SettingsError> {
-    let mut outcomes = Outcomes::default();
-    for (answer, outcome) in &config.sync.outcomes {
-        outcomes
-            .override_with(answer, outcome)
-            .map_err(|fault| SettingsError(format!("sync.outcomes: {fault}")))?;
-    }
-    Ok(outcomes)
+    let overrides = &config.sync.outcomes;
+    Outcomes::with_overrides(overrides).map_err(|fault| {
+        let advice = fault.advice();
+        SettingsError(format!("sync.outcomes: it has {fault}; {advice}"))
+    })
 }
 
 impl Settings {

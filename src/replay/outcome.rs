@@ -56,17 +56,41 @@ pub struct Outcomes {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OverrideFault {
     /// The left side.
-    #[error(
-        "`{0}` is no answer: write a status from 200 to 599, and after a space a method for which \
-         it holds, as in \"412 put\""
-    )]
+    #[error("{0:?}, which is no answer")]
     Answer(String),
     /// The right side.
-    #[error("`{0}` is no outcome: write applied, superseded, absent, rejected or trouble")]
+    #[error("{0:?}, which is no outcome")]
     Outcome(String),
 }
 
+impl OverrideFault {
+    /// What to do.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Answer(_) => {
+                "write a status from 200 to 599, and after a space a method for which it holds, as \
+                 in \"412 put\""
+            }
+            Self::Outcome(_) => "write applied, superseded, absent, rejected or trouble",
+        }
+    }
+}
+
 impl Outcomes {
+    /// What hustdb 1.9 means, with an operator's overrides, each as in
+    /// [`override_with`](Self::override_with).
+    ///
+    /// # Errors
+    /// One of them is none.
+    pub fn with_overrides(overrides: &[(String, String)]) -> Result<Self, OverrideFault> {
+        let mut outcomes = Self::default();
+        for (answer, outcome) in overrides {
+            outcomes.override_with(answer, outcome)?;
+        }
+        Ok(outcomes)
+    }
+
     /// Adds an operator's override: `answer` is a status and maybe a method (`"412 put"`),
     /// `outcome` is `applied`, `superseded`, `absent`, `rejected` or `trouble`. Of two that fit,
     /// the earlier decides.

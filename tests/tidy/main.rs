@@ -46,7 +46,7 @@ const MODULES: [(&str, &[&str]); 15] = [
             "status",
         ],
     ),
-    ("config", &["limits", "reconcile", "text"]),
+    ("config", &["limits", "reconcile", "replay", "text"]),
     ("fake_hustdb", &["limits"]),
     ("workload", &["binlog", "fake_hustdb"]),
     (

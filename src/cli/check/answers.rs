@@ -92,8 +92,10 @@ mod tests {
         let mut home = Home::new();
         home.config.sync.outcomes = vec![("412 hset".into(), "gone".into())];
         home.check(
-            &["sync.outcomes: `gone` is no outcome: write applied, superseded, absent, rejected or \
-               trouble"],
+            &[
+                "sync.outcomes: it has \"gone\", which is no outcome; write applied, superseded, \
+                 absent, rejected or trouble",
+            ],
             &[],
         );
         home.config.sync.outcomes = vec![

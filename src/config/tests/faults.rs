@@ -258,6 +258,25 @@ fn no_text_of_the_file_begins_a_line_of_its_own() {
 }
 
 #[test]
+fn overrides_of_outcomes_are_of_answers_that_there_are() {
+    check(
+        r#"{"sync": {"outcomes": {"503": "absent", "412 hset": "gone"}}}"#,
+        &[
+            "sync.outcomes: {\"503\": \"absent\", \"412 hset\": \"gone\"} has \"gone\", which is no \
+             outcome; write applied, superseded, absent, rejected or trouble",
+        ],
+    );
+    check(
+        r#"{"sync": {"outcomes": {"418 tea": "absent"}}}"#,
+        &[
+            "sync.outcomes: {\"418 tea\": \"absent\"} has \"418 tea\", which is no answer; write a \
+             status from 200 to 599, and after a space a method for which it holds, as in \
+             \"412 put\"",
+        ],
+    );
+}
+
+#[test]
 fn names_of_hosts_are_names_without_a_port() {
     let names = |text: &str| load(&format!(r#"{{"network": {{"host_names": "{text}"}}}}"#));
     assert_eq!(

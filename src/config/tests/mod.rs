@@ -172,9 +172,14 @@ fn values_with_units_and_plain_numbers_mean_the_same() {
 
 #[test]
 fn outcomes_keep_the_order_of_the_file() {
-    let config =
-        load(r#"{"sync": {"outcomes": {"503": "retry", "404 put": "rejected", "403": "retry"}}}"#);
-    let expected = [("503", "retry"), ("404 put", "rejected"), ("403", "retry")];
+    let config = load(
+        r#"{"sync": {"outcomes": {"503": "absent", "404 put": "rejected", "403": "absent"}}}"#,
+    );
+    let expected = [
+        ("503", "absent"),
+        ("404 put", "rejected"),
+        ("403", "absent"),
+    ];
     assert_eq!(
         config.sync.outcomes,
         expected.map(|(answer, outcome)| (answer.to_owned(), outcome.to_owned()))

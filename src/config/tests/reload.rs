@@ -60,6 +60,8 @@ fn a_reload_without_a_change_says_nothing_and_one_with_a_fault_changes_nothing()
     assert_eq!(check_reload(ORIGINAL, "{}", &[]).unwrap(), load(ORIGINAL));
     assert!(check_reload("{}", "{", &[]).is_err());
     assert!(check_reload("{}", r#"{"sync": {"threads": 0}}"#, &[]).is_err());
+    let outcomes = r#"{"sync": {"outcomes": {"412": "gone"}}}"#;
+    assert!(check_reload("{}", outcomes, &[]).is_err());
 }
 
 #[test]

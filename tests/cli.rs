@@ -210,6 +210,11 @@ fn a_configuration_that_is_missing_or_wrong_stops_every_way_to_run() {
         r#"{"sync": {"threads": 0, "ngx_path": 1}}"#,
     )
     .unwrap();
+    fs::write(
+        home.path().join("outcomes.json"),
+        r#"{"sync": {"outcomes": {"418 tea": "gone"}}}"#,
+    )
+    .unwrap();
     // A supervisor is to start `run` no more with it.
     for (way, code) in [(&["run"][..], 78), (&["-d"], 1), (&[], 1)] {
         let with = |file| [way, &["--config", file]].concat();
@@ -227,8 +232,47 @@ fn a_configuration_that_is_missing_or_wrong_stops_every_way_to_run() {
             "",
             "has 2 faults:\n  sync.ngx_path: 1 is a number",
         );
+        check(
+            home.path(),
+            &with("outcomes.json"),
+            code,
+            "",
+            "has 1 fault:\n  sync.outcomes: {\"418 tea\": \"gone\"} has \"418 tea\", which is no answer",
+        );
     }
     assert!(!home.path().join("hustdbsync.pid").exists());
+}
+
+#[test]
+fn a_password_of_the_environment_is_told_and_one_that_is_no_text_is_a_fault() {
+    use std::os::unix::ffi::OsStrExt;
+    let home = home();
+    let with = |args: &[&str], password: &[u8]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_hustdbsync"))
+            .args(args)
+            .args(["--config", "sync_server.json"])
+            .current_dir(home.path())
+            .env("HUSTDBSYNC_PASSWD", std::ffi::OsStr::from_bytes(password))
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    for (way, code) in [("run", 78), ("check", 1), ("-d", 1)] {
+        let (ended, said) = with(&[way], b"s3cret\xff");
+        assert_eq!(ended, Some(code), "{said}");
+        let told = "network.passwd: the variable HUSTDBSYNC_PASSWD is no text in UTF-8; ";
+        assert!(said.contains(told) && !said.contains("s3cret"), "{said}");
+    }
+    let (ended, said) = with(&["check"], b"s3cret");
+    assert_eq!(ended, Some(0), "{said}");
+    let told = "\n  password network.passwd is the variable HUSTDBSYNC_PASSWD's\n";
+    assert!(said.contains(told) && !said.contains("s3cret"), "{said}");
+    let url = ["status", "--url", "127.0.0.1:9"];
+    let (ended, said) = with(&url, b"s3cret\xff");
+    assert_eq!(ended, Some(1), "{said}");
+    let told = "the variable HUSTDBSYNC_PASSWD is no text in UTF-8";
+    assert!(said.contains(told), "{said}");
 }
 
 #[test]

@@ -253,7 +253,7 @@ impl ServerPlace {
             Err(_) => None,
         };
         let configured = config.as_ref().map(status::StatusTarget::of);
-        let variable = |name: &str| std::env::var(name).ok();
+        let variable = |name: &str| std::env::var_os(name);
         let target = status::StatusTarget::at(url, configured.as_ref(), variable)?;
         Ok((target, config))
     }

@@ -167,6 +167,12 @@ const ENVIRONMENT: &[(&str, &str)] = &[
         "HUSTDBSYNC_USER, HUSTDBSYNC_PASSWD",
         "Who asks the server at --url.",
     ),
+    (
+        "HUSTDBSYNC_PASSWD, HUSTDBSYNC_VIEWER_PASSWORD",
+        "For a server, and for commands without --url: network.passwd and \
+         network.viewer_password, before those of the configuration and after those of \
+         network.passwd_file and network.viewer_password_file.",
+    ),
     ("NO_COLOR", "Set, and not empty: no colours."),
     (
         "RUST_LOG",

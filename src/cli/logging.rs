@@ -127,8 +127,9 @@ pub(super) fn start(
             (Form::lines(format, lines, false), guard)
         }
     };
-    let variable = std::env::var(LEVEL_VARIABLE)
-        .ok()
+    // What is no text is not understood, and said to be so.
+    let variable = std::env::var_os(LEVEL_VARIABLE)
+        .map(|text| text.to_string_lossy().into_owned())
         .filter(|text| !text.trim().is_empty());
     let (filter, fault) = choose_filter(variable.as_deref(), level);
     let overridden = variable.is_some() && fault.is_none();

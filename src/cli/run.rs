@@ -113,7 +113,7 @@ impl Running {
             Destination::Stderr
         };
         let logging = logging::start(destination, config.sync.log_level, config.sync.log_format)?;
-        log_warnings(&config);
+        log_oddities(&config);
         let mut pid_file = None;
         match Self::start_engine(config, mode, logging.level.clone(), &mut pid_file) {
             Ok(engine) => Ok(Self {
@@ -165,9 +165,12 @@ impl Running {
     }
 }
 
-fn log_warnings(config: &Config) {
+fn log_oddities(config: &Config) {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
+    }
+    for setting in &config.from_environment {
+        tracing::info!("{setting}");
     }
     if is_root() {
         tracing::warn!(

@@ -56,6 +56,8 @@ pub struct Config {
     pub sync: SyncSettings,
     /// What is odd in the file, yet harmless: to be logged at the start.
     pub warnings: Vec<Warning>,
+    /// The passwords that are not the file's: to be logged at the start.
+    pub from_environment: Vec<FromEnvironment>,
 }
 
 /// A configuration, of which some settings may have faults and are at their defaults.
@@ -95,8 +97,9 @@ impl Config {
                     mut config,
                     mut faults,
                 } = Self::parse_partly(text, path)?;
-                let variable = |name: &str| std::env::var(name).ok();
-                passwords::resolve(&mut config.network, variable, &mut faults);
+                let variable = |name: &str| std::env::var_os(name);
+                config.from_environment =
+                    passwords::resolve(&mut config.network, variable, &mut faults);
                 config.check_logins(&mut faults);
                 Ok(Partly { config, faults })
             }
@@ -125,6 +128,7 @@ impl Config {
             network,
             sync,
             warnings: document.check_keys(Self::keys()),
+            from_environment: Vec::new(),
         };
         config.check_relations(&mut faults);
         Ok(Partly { config, faults })

@@ -1,6 +1,8 @@
 //! Passwords that stand elsewhere than in the configuration: in a file of their own, or in the
 //! environment. A file goes before the environment, and that before the setting.
 
+use std::ffi::OsString;
+use std::fmt;
 use std::path::Path;
 
 use super::document::read_bounded;
@@ -16,12 +18,29 @@ const VIEWER_PASSWORD: (&str, &str) = ("network.viewer_password", "HUSTDBSYNC_VI
 /// Most bytes of a file with a password.
 const FILE_BYTES_MAX: usize = 4096;
 
-/// Takes the passwords from where they stand. `variable` reads the environment.
+const NO_TEXT: &str = "is no text in UTF-8";
+
+/// A setting whose value is that of an environment variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FromEnvironment {
+    setting: &'static str,
+    variable: &'static str,
+}
+
+impl fmt::Display for FromEnvironment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is the variable {}'s", self.setting, self.variable)
+    }
+}
+
+/// Takes the passwords from where they stand. `variable` reads the environment. Returns those that
+/// are the environment's.
 pub(super) fn resolve(
     network: &mut NetworkSettings,
-    variable: impl Fn(&str) -> Option<String>,
+    variable: impl Fn(&str) -> Option<OsString>,
     faults: &mut Vec<ConfigError>,
-) {
+) -> Vec<FromEnvironment> {
+    let mut from_environment = Vec::new();
     for ((setting, name), file, password) in [
         (PASSWD, &network.passwd_file, &mut network.passwd),
         (
@@ -36,11 +55,18 @@ pub(super) fn resolve(
                 format!("{setting}_file"),
                 format!("{file:?}"),
             ),
-            (None, Some(text)) => (
-                of(&text),
-                setting.to_owned(),
-                format!("the variable {name}"),
-            ),
+            (None, Some(text)) => {
+                from_environment.push(FromEnvironment {
+                    setting,
+                    variable: name,
+                });
+                let found = text.to_str().ok_or_else(|| NO_TEXT.to_owned());
+                (
+                    found.and_then(of),
+                    setting.to_owned(),
+                    format!("the variable {name}"),
+                )
+            }
             (None, None) => continue,
         };
         match found {
@@ -53,6 +79,7 @@ pub(super) fn resolve(
             }),
         }
     }
+    from_environment
 }
 
 fn in_file(path: &Path) -> Result<Secret, String> {
@@ -60,7 +87,7 @@ fn in_file(path: &Path) -> Result<Secret, String> {
     if bytes.len() > FILE_BYTES_MAX {
         return Err(format!("has more than {FILE_BYTES_MAX} bytes"));
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| "is no text in UTF-8".to_owned())?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| NO_TEXT.to_owned())?;
     let line = text.split('\n').next().unwrap_or_default();
     of(line.strip_suffix('\r').unwrap_or(line))
 }
@@ -87,9 +114,11 @@ mod tests {
         let mut faults = Vec::new();
         let variable = |name: &str| {
             let found = variables.iter().find(|(known, _)| *known == name);
-            found.map(|(_, text)| (*text).to_owned())
+            found.map(|(_, text)| OsString::from(*text))
         };
-        resolve(&mut config.network, variable, &mut faults);
+        let told = resolve(&mut config.network, variable, &mut faults);
+        let is_in_file = config.network.passwd_file.is_some();
+        assert_eq!(told.len(), if is_in_file { 0 } else { variables.len() });
         if !faults.is_empty() {
             return Err(faults.iter().map(ToString::to_string).collect());
         }

@@ -27,6 +27,7 @@ impl Config {
         merged.network.take_immediate(new.network);
         merged.sync.take_immediate(new.sync);
         merged.warnings = new.warnings;
+        merged.from_environment = new.from_environment;
         // Each value is right alone; old and new ones together must be too.
         let mut faults: Vec<ConfigError> = Vec::new();
         merged.check_relations(&mut faults);

@@ -88,6 +88,9 @@ fn examine(config: &Config, proc: &Path) -> Findings {
     places::state(config, &mut findings);
     places::login(config, &mut findings);
     places::beside_configuration(config, &mut findings);
+    for setting in &config.from_environment {
+        findings.fact("password", setting.to_string());
+    }
     let backends = backends::all(config, &mut findings);
     table::masters(config, &backends, &mut findings);
     conflicts::listener(config, proc, &mut findings);

@@ -1,5 +1,6 @@
 //! Which server is asked, and as whom.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
@@ -60,12 +61,12 @@ impl StatusTarget {
     /// `configured`, the server of this host's configuration.
     ///
     /// # Errors
-    /// A sentence: `url` is none, its host has no address, nobody listens at any of several, or
-    /// nobody says who asks.
+    /// A sentence: `url` is none, its host has no address, nobody listens at any of several, nobody
+    /// says who asks, or not in UTF-8.
     pub fn at(
         url: &str,
         configured: Option<&Self>,
-        variable: impl Fn(&str) -> Option<String>,
+        variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, String> {
         let authority = parse(url).ok_or_else(|| {
             format!(
@@ -77,11 +78,15 @@ impl StatusTarget {
             .to_socket_addrs()
             .map_err(|cause| format!("{authority} has no address: {cause}"))?;
         let addr = reached(authority, found.as_slice())?;
-        let of = |name: &str, of_configured: fn(&Self) -> &String| {
-            variable(name).or_else(|| configured.map(of_configured).cloned())
+        let of = |name: &str, of_configured: fn(&Self) -> &String| match variable(name) {
+            Some(text) => match text.into_string() {
+                Ok(text) => Ok(Some(text)),
+                Err(_) => Err(format!("the variable {name} is no text in UTF-8")),
+            },
+            None => Ok(configured.map(of_configured).cloned()),
         };
-        let user = of(USER_VARIABLE, |target| &target.user);
-        let passwd = of(PASSWORD_VARIABLE, |target| &target.passwd);
+        let user = of(USER_VARIABLE, |target| &target.user)?;
+        let passwd = of(PASSWORD_VARIABLE, |target| &target.passwd)?;
         match (user, passwd) {
             (Some(user), Some(passwd)) => Ok(Self { addr, user, passwd }),
             _ => Err(format!(
@@ -184,8 +189,8 @@ mod tests {
             passwd: "one".into(),
         };
         let nobody = |_: &str| None;
-        let both = |name: &str| Some(format!("{name} is set"));
-        let asks = |configured, variable: fn(&str) -> Option<String>| {
+        let both = |name: &str| Some(OsString::from(format!("{name} is set")));
+        let asks = |configured, variable: fn(&str) -> Option<OsString>| {
             StatusTarget::at("127.0.0.1:81", configured, variable)
         };
         let target = asks(Some(&configured), nobody).unwrap();

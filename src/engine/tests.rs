@@ -220,5 +220,12 @@ fn what_keeps_it_from_starting_is_named() {
         panic!("two on one state");
     };
     assert!(error.to_string().contains("another sync server"), "{error}");
+    // Polls would be answered by either.
+    let mut config = House::new().config();
+    config.network.port = running.local_addr().port();
+    assert!(config.network.enable_reuseport);
+    let other = House::new();
+    config.sync = other.config().sync;
+    check(&other, config, "is in use");
     end(running);
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 pub struct SocketOptions {
     /// Connections that wait to be accepted.
     pub backlog: i32,
-    /// Let other sockets of this user listen on the same port (`SO_REUSEPORT`).
+    /// Let other sockets of this user that come later listen on the same port (`SO_REUSEPORT`).
     pub reuse_port: bool,
     /// Send at once what is written (`TCP_NODELAY`); accepted connections inherit it.
     pub no_delay: bool,
@@ -23,11 +23,15 @@ pub struct SocketOptions {
 }
 
 /// Opens a nonblocking socket that listens at `address`. The port can be bound again at once after
-/// we end (`SO_REUSEADDR`).
+/// we end (`SO_REUSEADDR`). One on which somebody listens is in use, whether or not that can be
+/// shared: who connects would reach either of us.
 ///
 /// # Errors
 /// Those of socket(2), setsockopt(2), bind(2) and listen(2), as they are.
 pub fn listen(address: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
+    if options.reuse_port {
+        drop(bound_alone(&address)?);
+    }
     let socket = open(&address, libc::SOCK_NONBLOCK)?;
     set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     if options.reuse_port {
@@ -38,6 +42,14 @@ pub fn listen(address: SocketAddr, options: &SocketOptions) -> io::Result<TcpLis
     // SAFETY: no pointer is passed; the descriptor is open.
     check(unsafe { libc::listen(socket.as_raw_fd(), options.backlog) })?;
     Ok(TcpListener::from(socket))
+}
+
+/// A socket at an address at which nobody listens.
+fn bound_alone(address: &SocketAddr) -> io::Result<OwnedFd> {
+    let socket = open(address, 0)?;
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    bind(&socket, address)?;
+    Ok(socket)
 }
 
 /// What accepted connections inherit.
@@ -319,17 +331,20 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_shared_only_by_those_who_say_so() {
+    fn a_port_on_which_somebody_listens_is_refused_also_where_it_could_be_shared() {
         let shared = SocketOptions {
             reuse_port: true,
             ..PLAIN
         };
         let first = listen("127.0.0.1:0".parse().unwrap(), &shared).unwrap();
         let address = first.local_addr().unwrap();
+        for options in [shared, PLAIN] {
+            assert_eq!(
+                listen(address, &options).unwrap_err().kind(),
+                io::ErrorKind::AddrInUse
+            );
+        }
+        drop(first);
         assert!(listen(address, &shared).is_ok());
-        assert_eq!(
-            listen(address, &PLAIN).unwrap_err().kind(),
-            io::ErrorKind::AddrInUse
-        );
     }
 }

@@ -1,9 +1,9 @@
 //! Lines on their way out: handed over without waiting, written by a thread of their own.
 //!
 //! The contract: whoever logs never waits for a disk, a terminal or a journal. What comes faster
-//! than it can be written is dropped beyond [`LINES_MAX`] waiting lines, counted, and told in a
-//! line of its own once there is room. What is still on its way at the end is written, as far as
-//! that takes no longer than [`END_MS`].
+//! than it can be written is dropped beyond [`LINES_MAX`] waiting lines, and so is what cannot be
+//! written; both are counted, and told in a line of its own once a line is written again. What is
+//! still on its way at the end is written, as far as that takes no longer than [`END_MS`].
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -73,16 +73,24 @@ pub(super) fn start(
 
 fn write_all(
     mails: &Receiver<Message>,
-    mut sink: impl Write,
+    sink: impl Write,
     mut idle: impl FnMut(),
     dropped: &AtomicU64,
 ) {
+    let mut sink = LineWriter::new(sink);
     loop {
         match mails.recv_timeout(IDLE) {
-            // There is no place left to tell that a line can't be written.
-            Ok(Message::Line(line)) => drop(sink.write_all(&line)),
+            Ok(Message::Line(line)) if !sink.write(&line) => {
+                dropped.fetch_add(1, Ordering::Relaxed);
+                // There is no place to tell it until a line can be written again.
+                continue;
+            }
+            Ok(Message::Line(_)) => {}
             Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => idle(),
+            Err(RecvTimeoutError::Timeout) => {
+                idle();
+                continue;
+            }
         }
         let lines = dropped.swap(0, Ordering::Relaxed);
         if lines > 0 {
@@ -90,12 +98,48 @@ fn write_all(
             // it.
             tracing::warn!(
                 lines,
-                "these many lines of the log came faster than they could be written, and are left \
-                 out"
+                "these many lines of the log could not be written, or came faster than they could \
+                 be, and are left out"
             );
         }
     }
-    let _ = sink.flush();
+    let _ = sink.inner.flush();
+}
+
+/// Writes whole lines, or a part of one that ends before the next begins.
+struct LineWriter<W> {
+    inner: W,
+    /// Whether the last line was written in part.
+    is_torn: bool,
+}
+
+impl<W: Write> LineWriter<W> {
+    fn new(inner: W) -> Self {
+        Self {
+            inner,
+            is_torn: false,
+        }
+    }
+
+    /// Whether the whole line is written.
+    fn write(&mut self, line: &[u8]) -> bool {
+        if self.is_torn && self.inner.write_all(b"\n").is_err() {
+            return false;
+        }
+        self.is_torn = false;
+        let mut rest = line;
+        while !rest.is_empty() {
+            match self.inner.write(rest) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => return false,
+                Ok(written) => {
+                    rest = &rest[written..];
+                    self.is_torn = !rest.is_empty();
+                }
+            }
+        }
+        true
+    }
 }
 
 /// One call is one line.
@@ -164,6 +208,62 @@ mod tests {
         drop(guard);
         let written = sink.0.lock().unwrap();
         assert_eq!(String::from_utf8_lossy(&written), expected);
+    }
+
+    /// A disk with room for so many bytes more.
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (written, room) = &mut *self.0.lock().unwrap();
+            let fits = bytes.len().min(*room);
+            if fits == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            *room -= fits;
+            written.extend_from_slice(&bytes[..fits]);
+            Ok(fits)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_can_not_be_written_are_counted_and_a_torn_one_ends_before_the_next() {
+        let disk = Disk::default();
+        let mut writer = LineWriter::new(disk.clone());
+        let room = |bytes: usize| disk.0.lock().unwrap().1 = bytes;
+        room(7);
+        assert!(writer.write(b"one\n"));
+        assert!(!writer.write(b"torn\n"));
+        assert!(!writer.write(b"none\n"));
+        room(100);
+        assert!(writer.write(b"two\n"));
+        assert!(writer.write(b"three\n"));
+        let written = &disk.0.lock().unwrap().0;
+        assert_eq!(String::from_utf8_lossy(written), "one\ntor\ntwo\nthree\n");
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_told_once_something_can() {
+        let disk = Disk::default();
+        let (mut lines, guard) = start(disk.clone(), || {}).unwrap();
+        let dropped = Arc::clone(&lines.dropped);
+        for _ in 0..3 {
+            lines.write_all(b"none\n").unwrap();
+        }
+        let until = Instant::now() + Duration::from_secs(20);
+        while dropped.load(Ordering::Relaxed) < 3 {
+            assert!(Instant::now() < until, "{dropped:?}");
+            thread::yield_now();
+        }
+        disk.0.lock().unwrap().1 = 100;
+        lines.write_all(b"one\n").unwrap();
+        drop(guard);
+        assert_eq!(dropped.load(Ordering::Relaxed), 0);
+        assert_eq!(disk.0.lock().unwrap().0, b"one\n");
     }
 
     #[test]

@@ -440,15 +440,43 @@ fn a_daemon_begins_its_log_file_anew_when_it_is_told_to() {
     let ended = run(&["ctl", "stop"]);
     let again = fs::read_to_string(again).unwrap();
     assert!(again.contains("begun anew"), "{again}");
-    assert_eq!(told, (Some(0), "the log file is begun anew\n".to_owned()));
+    assert_eq!(told.0, Some(0), "{}", told.1);
+    assert!(told.1.starts_with("asked for: "), "{}", told.1);
     assert_eq!(ended.0, Some(0), "{}", ended.1);
     let said = fs::read_to_string(log().unwrap()).unwrap();
-    assert!(said.contains("begun anew, as asked"), "{said}");
+    assert!(said.contains("begun anew from here on, as asked"), "{said}");
     let all = fs::read_to_string(&moved).unwrap() + &again + &said;
     assert!(
         all.contains("starts") && all.contains("SIGUSR2 means nothing here"),
         "{all}"
     );
+}
+
+#[test]
+fn a_log_file_that_can_not_be_begun_anew_is_told_in_the_old_one() {
+    let home = home();
+    let run = program_in(home.path());
+    assert_eq!(run(&[]), (Some(0), String::new()));
+    let logs = home.path().join("logs");
+    let files = fs::read_dir(&logs).unwrap().flatten();
+    let mut paths = files.map(|entry| entry.path());
+    let log = paths.find(|path| path.is_file()).unwrap();
+    let moved = logs.join("moved");
+    fs::rename(&log, &moved).unwrap();
+    fs::create_dir(&log).unwrap();
+    let pid = fs::read_to_string(home.path().join("hustdbsync.pid")).unwrap();
+    let pid = pid.parse().unwrap();
+    let mut shell = Shell::new();
+    shell.signal(pid, "USR1");
+    let said = || fs::read_to_string(&moved).unwrap();
+    let patience = std::time::Duration::from_secs(20);
+    holds_within(patience, || said().contains("cannot be opened"));
+    // More lines, which are not told of again.
+    shell.signal(pid, "USR2");
+    holds_within(patience, || said().contains("SIGUSR2 means nothing here"));
+    assert_eq!(run(&["-q"]).0, Some(0));
+    let told = said().matches("cannot be opened; lines go on").count();
+    assert_eq!(told, 1, "{}", said());
 }
 
 /// A shell that is there already, so that a signal is sent in the next instant.

@@ -36,9 +36,14 @@ pub(super) fn ask() -> Result<String, String> {
         );
     }
     ASKED.fetch_add(1, Ordering::Release);
-    // The line with which it begins.
-    tracing::info!("the log file is begun anew, as asked");
-    Ok("the log file is begun anew".to_owned())
+    // The line with which it begins, or the last of the old file where it cannot: the writer tells
+    // why.
+    tracing::info!("the log file is to be begun anew from here on, as asked");
+    Ok(
+        "asked for: the next line of the log begins its file anew; where that cannot be made, the \
+        old one says why"
+            .to_owned(),
+    )
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ pub(super) struct DailyFile<F> {
     date: Date,
     file: File,
     rotation: Followed,
+    /// Whether it was said that the next file can't be made, while it can't.
+    is_said: bool,
 }
 
 impl<F: FnMut() -> Date> DailyFile<F> {
@@ -47,6 +49,7 @@ impl<F: FnMut() -> Date> DailyFile<F> {
             date,
             file,
             rotation,
+            is_said: false,
         })
     }
 }
@@ -64,12 +67,25 @@ impl<F: FnMut() -> Date> Write for DailyFile<F> {
         let rotation = Followed::now();
         // The file goes on where the next one can't be made, and each line tries again: a line in
         // the wrong file is better than none.
-        if (date != self.date || rotation != self.rotation)
-            && let Ok(file) = append(&self.folder, date)
-        {
-            self.file = file;
-            self.date = date;
-            self.rotation = rotation;
+        if date != self.date || rotation != self.rotation {
+            match append(&self.folder, date) {
+                Ok(file) => {
+                    self.file = file;
+                    self.date = date;
+                    self.rotation = rotation;
+                    self.is_said = false;
+                }
+                Err(error) if !self.is_said => {
+                    self.is_said = true;
+                    // It comes back here, as a line behind those that wait.
+                    tracing::warn!(
+                        folder = %self.folder.display(), %error,
+                        "the log's next file {date}.log cannot be opened; lines go on to the old \
+                         one, and each tries again"
+                    );
+                }
+                Err(_) => {}
+            }
         }
         self.file.write(line)
     }

@@ -1,6 +1,7 @@
-//! What people write: times with a unit, and names with slips.
+//! What people write: times with a unit, and names with slips; and what is shown to them.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// Why a text is not a time. Each is the rest of a sentence that begins with the text.
@@ -77,6 +78,22 @@ pub(crate) fn nearest<'a, T>(
             (candidate, slips)
         })
         .min_by_key(|(_, slips)| *slips)
+}
+
+/// A text without control characters: each is written as in a literal of Rust. Names of files and
+/// the like could otherwise begin lines of their own, and tell a terminal what to do.
+pub(crate) fn without_controls(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => shown.extend(character.escape_default()),
+            false => shown.push(character),
+        }
+    }
+    Cow::Owned(shown)
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ use crate::binlog::line::decode_in_place;
 use crate::binlog::{LineFault, Method, Record};
 use crate::cli::output;
 use crate::ledger::rejected::RejectedLine;
+use crate::text::without_controls;
 
 use entry::{Form, Format};
 use filter::{Filter, parse_method};
@@ -263,6 +264,7 @@ impl<W: Write> Inspection<W> {
     ) -> io::Result<bool> {
         self.out.flush()?;
         let text = format!("hustdbsync: {} can't be read: {why}", path.display());
+        let text = without_controls(&text);
         match progress {
             Some(progress) => progress.say(&text),
             None => output::complain(text),
@@ -299,7 +301,8 @@ impl<W: Write> Inspection<W> {
         match state::describe(kind, input, self.format.form == Form::Json) {
             Ok(text) => {
                 if self.format.several_files && self.format.form == Form::Pretty {
-                    write!(self.out, "{}: ", path.display())?;
+                    let path = path.to_string_lossy();
+                    write!(self.out, "{}: ", without_controls(&path))?;
                 }
                 self.out.write_all(text.as_bytes())?;
                 Ok(Ok(()))

@@ -30,6 +30,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use super::paint;
 use crate::config::{LogFormat, LogLevel};
+use crate::text::without_controls;
 use daily::DailyFile;
 use journal::{Journal, Socket};
 use repeated::Limit;
@@ -222,16 +223,23 @@ fn subscriber(
 }
 
 /// Writes a field of a line of text. A word has no quotes, however it was logged, so that one
-/// search finds a backend in all lines.
+/// search finds a backend in all lines. Control characters are escaped, as others choose names of
+/// files and what backends answer; a message goes on in lines that are indented, and in no others.
 fn write_field(
     line: &mut Writer<'_>,
     field: &Field,
     value: &dyn std::fmt::Debug,
 ) -> std::fmt::Result {
     if field.name() == "message" {
-        return write!(line, "{value:?}");
+        let text = format!("{value:?}");
+        for (nth, part) in text.split("\n  ").enumerate() {
+            let indent = if nth > 0 { "\n  " } else { "" };
+            write!(line, "{indent}{}", without_controls(part))?;
+        }
+        return Ok(());
     }
     let text = format!("{value:?}");
+    let text = without_controls(&text);
     let inner = text
         .strip_prefix('"')
         .and_then(|text| text.strip_suffix('"'));
@@ -372,6 +380,20 @@ mod tests {
             r#"WARN three backend=h:1 quoted="a\"b""#,
         ];
         assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn what_others_name_begins_no_line_and_colours_none() {
+        let text = written(LogFormat::Text, EnvFilter::new("info"), false, |_| {
+            let path = "a\nb\x1b[31m\u{9b}m.log";
+            tracing::warn!(file = %path, "{path}");
+            tracing::error!("the configuration has 1 fault:\n  sync.threads");
+        });
+        let expected = r"WARN a\nb\u{1b}[31m\u{9b}m.log file=a\nb\u{1b}[31m\u{9b}m.log";
+        let mut lines = text.lines();
+        assert!(lines.next().unwrap().ends_with(expected), "{text}");
+        assert!(lines.next().unwrap().ends_with("has 1 fault:"), "{text}");
+        assert_eq!(lines.next(), Some("  sync.threads"));
     }
 
     #[test]

@@ -21,6 +21,25 @@ fn run(args: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
+fn a_file_s_name_begins_no_line_and_colours_none() {
+    let home = Home::new();
+    let log = home.log("h:1");
+    log.put("k", 1, "v");
+    let folder = log.folder();
+    let name = folder.join("a\nb\x1b[31m.log");
+    fs::copy(log.path(), &name).unwrap();
+    fs::write(folder.join("c\nd.log"), [0; 16]).unwrap();
+    let (_, out, err) = run(&["inspect", folder.to_str().unwrap()]);
+    assert!(out.contains(r"a\nb\u{1b}[31m.log"), "{out}");
+    assert!(!out.contains("\nb") && !out.contains('\x1b'), "{out}");
+    assert!(!out.contains("\nd"), "{out}");
+    let gone = folder.join("e\nf.log");
+    let (_, _, said) = run(&["inspect", gone.to_str().unwrap()]);
+    assert!(said.contains(r"e\nf.log"), "{said}");
+    assert!(!said.contains("\nf") && !err.contains("\nf"), "{said}");
+}
+
+#[test]
 fn following_shows_the_last_line_and_each_as_it_comes_over_the_next_log_and_ends_with_0() {
     let home = Home::new();
     let log = home.log("h:1");

@@ -9,6 +9,7 @@ use crate::binlog::Record;
 use crate::cli::local_time::local;
 use crate::cli::paint::{Ink, Paint};
 use crate::ledger::rejected::{RejectedLine, as_text_or_base64};
+use crate::text::without_controls;
 
 /// A file and a line's number in it.
 pub(super) type Place<'a> = (&'a Path, u64);
@@ -173,7 +174,8 @@ impl Format {
             true => write!(
                 out,
                 "{}{}  ",
-                self.paint.ink(Ink::Dim, path.display()),
+                self.paint
+                    .ink(Ink::Dim, without_controls(&path.to_string_lossy())),
                 self.paint.ink(Ink::Dim, format_args!(":{number}"))
             ),
             false => write!(

@@ -237,7 +237,7 @@ fn a_configuration_that_is_missing_or_wrong_stops_every_way_to_run() {
             &with("outcomes.json"),
             code,
             "",
-            "has 1 fault:\n  sync.outcomes: {\"418 tea\": \"gone\"} has \"418 tea\", which is no answer",
+            "  sync.outcomes: {\"418 tea\": \"gone\"} has \"418 tea\", which is no answer",
         );
     }
     assert!(!home.path().join("hustdbsync.pid").exists());

@@ -225,6 +225,16 @@ fn tell(done: &str, report: &RejectedReport, selection: &Selection) -> bool {
             status::plain(&failed.why)
         ));
     }
+    // All were asked for, and what is left was read.
+    let is_all = *selection == Selection::default() && report.failed.is_empty();
+    let unread = report.left.saturating_sub(report.cut);
+    if is_all && unread > 0 {
+        output::complain(format_args!(
+            "hustdbsync: {} stay: they are not this server's (rejected list)",
+            lines(unread)
+        ));
+        return false;
+    }
     report.failed.is_empty() && (report.cut > 0 || selection.scope.has_all_ids(report.done))
 }
 

@@ -151,10 +151,16 @@ fn lines_are_dropped_by_the_server_or_where_none_runs_by_the_command() {
     assert_eq!((code, out.as_str()), (1, "0 lines dropped, 1 left\n"));
     assert!(err.contains("of 1 given by --id, 1 are not left"), "{err}");
     server.stop();
+    // And a line that this server did not write.
+    let path = format!("status/{}/rejected.jsonl", fake_hustdb.name());
+    let content = std::fs::read(home.path(&path)).unwrap();
+    std::fs::write(home.path(&path), [&content[..], b"a note\n"].concat()).unwrap();
+    let (_, _, err) = home.command(&["rejected", "list"]);
+    assert!(err.contains("1 further line of rejected.jsonl"), "{err}");
     let (code, out, err) = home.command(&["rejected", "drop", "--all", "--yes"]);
     assert_eq!(
         (code, out.as_str()),
-        (0, "1 line dropped, 0 left\n"),
+        (0, "2 lines dropped, 0 left\n"),
         "{err}"
     );
     assert!(listed(&home, &[]).is_empty());

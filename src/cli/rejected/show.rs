@@ -62,11 +62,15 @@ fn tell_end(count: u64, unrecognized: u64) {
         1 => output::complain("1 line"),
         count => output::complain(format_args!("{count} lines")),
     }
-    if unrecognized > 0 {
-        output::complain(format_args!(
-            "hustdbsync: {unrecognized} further lines of rejected.jsonl are not this server's"
-        ));
-    }
+    let further = match unrecognized {
+        0 => return,
+        1 => "1 further line of rejected.jsonl is".to_owned(),
+        count => format!("{count} further lines of rejected.jsonl are"),
+    };
+    output::complain(format_args!(
+        "hustdbsync: {further} not this server's; they count, and only `rejected drop --all` takes \
+         them out"
+    ));
 }
 
 fn write_line(id: u64, line: &RejectedLine, out: &mut impl Write) -> io::Result<()> {

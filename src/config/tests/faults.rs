@@ -262,8 +262,8 @@ fn overrides_of_outcomes_are_of_answers_that_there_are() {
     check(
         r#"{"sync": {"outcomes": {"503": "absent", "412 hset": "gone"}}}"#,
         &[
-            "sync.outcomes: {\"503\": \"absent\", \"412 hset\": \"gone\"} has \"gone\", which is no \
-             outcome; write applied, superseded, absent, rejected or trouble",
+            "sync.outcomes: {\"503\": \"absent\", \"412 hset\": \"gone\"} has \"gone\", which is \
+             no outcome; write applied, superseded, absent, rejected or trouble",
         ],
     );
     check(

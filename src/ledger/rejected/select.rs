@@ -101,6 +101,12 @@ impl Filter {
             && self.until.is_none_or(|until| line.unix <= until)
             && (self.ids.is_empty() || self.ids.contains(&id))
     }
+
+    /// Whether a line is one of them that cannot be read: where all are.
+    #[must_use]
+    pub fn admits_unread(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl RejectedLine {

@@ -94,10 +94,13 @@ fn prepare(
     let mut lines = Lines::new(bytes);
     while let Some(line) = lines.next(disk, backend)? {
         let line = &lines.buffer[line];
-        let selected = RejectedLine::parse(line)
-            .ok()
-            .filter(|parsed| filter.admits(parsed, rejected::id(line)));
-        match selected {
+        let read = RejectedLine::parse(line).ok();
+        // Nobody else would ever take it out, and it is counted.
+        if read.is_none() && what == Requeue::Drop && filter.admits_unread() {
+            requeued.done += 1;
+            continue;
+        }
+        match read.filter(|parsed| filter.admits(parsed, rejected::id(line))) {
             Some(parsed) if what == Requeue::Drop || parsed.is_whole() => {
                 requeued.done += 1;
                 taken.extend_from_slice(&parsed.raw);

@@ -311,6 +311,24 @@ fn lines_that_are_dropped_are_gone_with_or_without_a_server() {
 }
 
 #[test]
+fn a_line_that_nobody_knows_goes_where_all_are_dropped_and_else_stays() {
+    let mut fixture = fixture();
+    let mut disk = fixture.disk.clone();
+    disk.append(Area::State, NAME, rejected::NAME, b"a note\n")
+        .unwrap();
+    let replayed = ask(&mut fixture, Requeue::Replay, Filter::default()).unwrap();
+    assert_eq!((replayed.done, replayed.cut, replayed.left), (3, 1, 2));
+    let of_its_time = Filter {
+        since: Some(0),
+        ..Filter::default()
+    };
+    let dropped = ask(&mut fixture, Requeue::Drop, of_its_time).unwrap();
+    assert_eq!((dropped.done, dropped.left), (1, 1));
+    let dropped = ask(&mut fixture, Requeue::Drop, Filter::default()).unwrap();
+    assert_eq!((dropped.done, dropped.left), (1, 0));
+}
+
+#[test]
 fn a_stranger_s_lines_and_long_ones_are_kept_as_they_are() {
     let mut fixture = fixture();
     let mut disk = fixture.disk.clone();

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use hustdbsync::internals::replay::disk::LogEntry;
 use hustdbsync::internals::replay::testdisk::{Observer, TestDisk};
@@ -43,6 +44,8 @@ impl Observer for Seen {
 #[derive(Debug)]
 pub(crate) struct SimDisk {
     pub(crate) inner: TestDisk,
+    /// Logs that the server has deleted, by backend and name, and when.
+    pub(crate) deleted: BTreeMap<(String, String), Duration>,
     seen: Seen,
 }
 
@@ -51,7 +54,12 @@ impl SimDisk {
         let (inner, seen) = (TestDisk::default(), Seen::default());
         inner.shorten_reads(seed, short_reads);
         inner.observe(seen.clone());
-        Self { inner, seen }
+        let deleted = BTreeMap::new();
+        Self {
+            inner,
+            deleted,
+            seen,
+        }
     }
 
     /// How long a log was when its folder was last listed in this life of the server.

@@ -101,7 +101,7 @@ impl World {
             return;
         };
         self.note_names_warning(place, text);
-        let deleted = self.deleted.get(&(place, file.clone()));
+        let deleted = self.disk.deleted.get(&(backend.clone(), file.clone()));
         let is_deleted = deleted.is_some_and(|at| self.now < *at + DELETED_FOR);
         assert!(
             !is_deleted || !text.contains(TAKEN_AWAY),

@@ -147,8 +147,6 @@ pub(crate) struct World {
     pub(crate) covers: usize,
     /// What was taken away of logs, and has not been logged.
     pub(crate) losses: Vec<Loss>,
-    /// Logs that the server has deleted, and when.
-    pub(crate) deleted: BTreeMap<(usize, String), Duration>,
     /// Of each backend, whether its logs' names are not in order.
     pub(crate) names_go_back: Vec<NamesGoBack>,
     /// What the server logs.
@@ -247,7 +245,6 @@ impl World {
             copies: 0,
             covers: 0,
             losses: Vec::new(),
-            deleted: BTreeMap::new(),
             names_go_back: places.map(|_| NamesGoBack::default()).collect(),
             _subscriber: tracing::subscriber::set_default(log_lines.clone()),
             log_lines,
@@ -355,8 +352,8 @@ impl World {
                 continue;
             }
             self.backends[place].oracle.handle_deletion(&deletion);
-            self.deleted
-                .insert((place, deletion.name.clone()), self.now);
+            let log = (backend.clone(), name.clone());
+            self.disk.deleted.insert(log, self.now);
             self.write_behind(place, &deletion);
             self.die_at_deletion(place);
         }

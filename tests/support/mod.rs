@@ -1,4 +1,5 @@
-//! What the tests of several crates need: patience, a child process, what Linux tells of one, sockets.
+//! What the tests of several crates need: patience, a child process, what Linux tells of one,
+//! sockets.
 //!
 //! A crate takes it with `#[path = "../support/mod.rs"] mod support;`.
 #![allow(

@@ -2,8 +2,8 @@
 //!
 //! Reading is tried again and again, and the newer logs of the backend wait. But what fails may be
 //! the descriptor alone: one of NFS is stale for good once the log was deleted on another host, or
-//! the server's state is lost; and a log whose name is gone has no other one. So one that has failed
-//! for [`DESCRIPTOR_FAILS`](crate::limits::DESCRIPTOR_FAILS) is closed:
+//! the server's state is lost; and a log whose name is gone has no other one. So one that has
+//! failed for [`DESCRIPTOR_FAILS`](crate::limits::DESCRIPTOR_FAILS) is closed:
 //!
 //! ```text
 //!  fails for long ─┬─ has a name ─▶ opened anew by it, where reading goes on

@@ -440,6 +440,10 @@ impl Connected for Comparison {
 
     fn handle_connected(&mut self, slot: usize, segment_bytes: usize, _now: Now) {
         let (master, at) = self.place(slot);
+        debug_assert!(
+            !self.masters[master].is_closed(at),
+            "slot {slot}: the end of the connection before was taken for its end"
+        );
         self.masters[master].handle_connected(at, segment_bytes);
         self.is_changed = true;
     }

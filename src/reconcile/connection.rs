@@ -190,10 +190,6 @@ impl Connection {
 
     /// It is made.
     pub fn handle_connected(&mut self, segment_bytes: usize) {
-        debug_assert!(
-            !self.is_closed(),
-            "the end of the connection before was taken for its end"
-        );
         self.state = State::Open;
         self.segment_bytes = segment_bytes;
         self.deadline = Duration::MAX;

@@ -281,6 +281,12 @@ impl Master {
         self.connections[at].outgoing()
     }
 
+    /// Whether nobody waits for a connection, or has it.
+    #[must_use]
+    pub fn is_closed(&self, at: usize) -> bool {
+        self.connections[at].is_closed()
+    }
+
     /// A connection is made.
     pub fn handle_connected(&mut self, at: usize, segment_bytes: usize) {
         self.connections[at].handle_connected(segment_bytes);

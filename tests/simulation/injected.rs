@@ -225,7 +225,9 @@ impl World {
     fn rot(&mut self) {
         let place = self.random.usize(..self.backends.len());
         let backend = &mut self.backends[place];
-        let Some(mut bytes) = self.disk.inner.durable_state(&backend.name, "checkpoint") else {
+        let bytes = self.disk.inner.durable_state(&backend.name, "checkpoint");
+        // One of which nothing is left can rot no more.
+        let Some(mut bytes) = bytes.filter(|bytes| !bytes.is_empty()) else {
             return;
         };
         match self.random.u32(..3) {

@@ -339,6 +339,8 @@ impl World {
         };
         self.backends[place].oracle.expect_stray(name, line);
         self.disk.inner.append_unlinked(meta, &text);
+        // Who has it open still sees lines in it that were not read, and may say so.
+        self.disk.deleted.remove(&(backend.clone(), name.clone()));
         self.note(format_args!(
             "{backend}: somebody writes to {name}, which is deleted"
         ));

@@ -304,10 +304,12 @@ impl Controller {
         };
         let mut report = RejectedReport::default();
         if what == Requeue::Replay {
-            backends.retain(|backend| {
-                let refused = self.has_no_folder_of_its_own(*backend);
-                report.failed.extend(refused.clone());
-                refused.is_none()
+            backends.retain(|backend| match self.why_not_replayed(*backend) {
+                None => true,
+                Some(failure) => {
+                    report.failed.push(failure);
+                    false
+                }
             });
         }
         if backends.is_empty() {
@@ -343,7 +345,7 @@ impl Controller {
 
     /// Why no lines are replayed to a backend whose folder is another one's: they would go to that
     /// one.
-    fn has_no_folder_of_its_own(&self, backend: BackendId) -> Option<RejectedFailure> {
+    fn why_not_replayed(&self, backend: BackendId) -> Option<RejectedFailure> {
         let info = self.backends.info(backend)?;
         let mut second_names = self.board.snapshot().second_names.iter();
         let second_name = second_names.find(|second| second.name == *info.name)?;

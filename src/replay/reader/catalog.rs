@@ -317,8 +317,7 @@ impl<L> Catalog<L> {
         let file = &mut self.files[index];
         if file.meta.device != entry.meta.device {
             // Its descriptor may belong to a mount that is gone.
-            file.log = None;
-            self.open.retain(|open| *open != index);
+            self.close(index);
         }
         let file = &mut self.files[index];
         let observed = file.observe(entry.meta, now);
@@ -374,10 +373,10 @@ impl<L> Catalog<L> {
     /// report to the checkpointer.
     pub(super) fn send_away(&mut self, index: usize, now: Now) -> Option<Moved> {
         self.unlist(index);
+        self.close(index);
         let away_unix = now.unix.max(1);
         let file = &mut self.files[index];
-        (file.unlinked, file.log, file.away_unix) = (false, None, away_unix);
-        self.open.retain(|open| *open != index);
+        (file.unlinked, file.away_unix) = (false, away_unix);
         self.unread_bytes -= std::mem::take(&mut file.counted_bytes);
         self.away.insert((away_unix, index));
         file.begun.as_ref().map(|begun| Moved {
@@ -535,7 +534,7 @@ impl<L> Catalog<L> {
 
     /// Closes a file.
     pub(super) fn close(&mut self, index: usize) {
-        self.file_mut(index).log = None;
+        self.files[index].log = None;
         self.open.retain(|open| *open != index);
     }
 

@@ -72,20 +72,13 @@ impl<D: Disk> LogReader<D> {
         }
     }
 
-    /// A log has neither a name nor a descriptor. What is known of it is kept, should it come back.
+    /// A log has neither a name nor a descriptor.
     fn give_up(&mut self, at: usize, index: usize, now: Now) {
-        let source = &mut self.sources[at];
+        let source = &self.sources[at];
         let file = source.catalog.file(index);
         let unread_bytes = file.unread_bytes(byte_of(source.resume.as_ref()));
-        let loss = source
-            .catalog
-            .file_mut(index)
-            .handle_unlinked(false, unread_bytes);
-        let moved = source.catalog.send_away(index, now);
-        source.count_file(index);
+        let loss = file.handle_unlinked(false, unread_bytes);
         self.handle_loss(at, &loss);
-        if let Some(moved) = moved {
-            self.handle_moved(at, &moved);
-        }
+        self.send_away(at, index, now);
     }
 }

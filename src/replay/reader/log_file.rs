@@ -447,7 +447,7 @@ impl<L> LogFile<L> {
     }
 
     /// Its name is gone, or, if `replaced`, belongs to another file.
-    pub(super) fn handle_unlinked(&mut self, replaced: bool, unread: u64) -> Loss {
+    pub(super) fn handle_unlinked(&self, replaced: bool, unread: u64) -> Loss {
         let kind = if replaced {
             LossKind::Replaced
         } else {

@@ -312,8 +312,18 @@ impl<D: Disk> LogReader<D> {
         }
     }
 
+    /// A log has left the folder and can't be read any more. What is known of it is kept.
+    pub(super) fn send_away(&mut self, at: usize, index: usize, now: Now) {
+        let source = &mut self.sources[at];
+        let moved = source.catalog.send_away(index, now);
+        source.count_file(index);
+        if let Some(moved) = moved {
+            self.handle_moved(at, &moved);
+        }
+    }
+
     /// Logs that a file was moved, and tells the checkpointer.
-    pub(super) fn handle_moved(&mut self, at: usize, moved: &Moved) {
+    fn handle_moved(&mut self, at: usize, moved: &Moved) {
         let (backend, from, file) = (&self.sources[at].info.name, &moved.from, &moved.to);
         if moved.is_back {
             tracing::info!(%backend, %file, %from, "the log is back; it goes on where it was");
@@ -541,11 +551,7 @@ impl<D: Disk> LogReader<D> {
             let is_nowhere = matches!(meta, Some(Ok(LogMeta { links: 0, .. })));
             if !file.deleted && !is_nowhere {
                 // It was probably moved.
-                let moved = source.catalog.send_away(index, now);
-                source.count_file(index);
-                if let Some(moved) = moved {
-                    self.handle_moved(at, &moved);
-                }
+                self.send_away(at, index, now);
                 continue;
             }
             let file = source.catalog.remove(index);

@@ -135,6 +135,16 @@ impl Fixture {
         self.controller.mailbox().send(message).expect("room");
     }
 
+    /// One was found, and its folder is gone since.
+    fn with_a_folder_gone() -> Self {
+        let mut fixture = Self::new();
+        fixture.find(WRITTEN);
+        fixture.turn();
+        fixture.tell(ControlMessage::FolderGone(WRITTEN.to_owned()));
+        fixture.turn();
+        fixture
+    }
+
     fn find(&self, folder: &str) {
         self.tell(ControlMessage::BackendFound(folder.to_owned()));
     }
@@ -410,11 +420,7 @@ fn a_rate_limit_outlives_a_reload_and_each_is_passed_on() {
 
 #[test]
 fn one_that_is_forgotten_is_removed_and_one_that_is_back_is_another() {
-    let mut fixture = Fixture::new();
-    fixture.find(WRITTEN);
-    fixture.turn();
-    fixture.tell(ControlMessage::FolderGone(WRITTEN.to_owned()));
-    fixture.turn();
+    let mut fixture = Fixture::with_a_folder_gone();
     assert!(!fixture.sent().contains(&"checkpointer AskLeft".to_owned()));
     fixture.now = settings().reader.rescan_interval * FORGET_AFTER_RESCANS;
     fixture.turn();
@@ -450,11 +456,7 @@ fn one_that_is_forgotten_is_removed_and_one_that_is_back_is_another() {
 
 #[test]
 fn one_whose_folder_is_gone_is_forgotten_as_soon_as_a_shorter_rescan_interval_says() {
-    let mut fixture = Fixture::new();
-    fixture.find(WRITTEN);
-    fixture.turn();
-    fixture.tell(ControlMessage::FolderGone(WRITTEN.to_owned()));
-    fixture.turn();
+    let mut fixture = Fixture::with_a_folder_gone();
     let mut reloaded = settings();
     reloaded.reader.rescan_interval = ms(10);
     let now = fixture.now();

@@ -4,13 +4,12 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fixture::{B, Fixture, LOG, NAME, OTHER, settled_lines};
+use super::fixture::{Fixture, LOG, NAME, OTHER, settled_lines};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::replay::checkpointer::Turn;
 use crate::replay::disk::Area;
 use crate::replay::messages::{
-    BackendMessage, CheckpointerMessage, ControlMessage, FileId, FileStart, ReaderMessage,
-    ResumePlan,
+    CheckpointerMessage, ControlMessage, FileStart, ReaderMessage, ResumePlan,
 };
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 use crate::status::sync_point::PointBoard;
@@ -296,10 +295,7 @@ fn a_checkpoint_that_does_not_end_is_told_and_pauses_its_backend_until_it_does()
 fn what_is_deleted_during_a_checkpoint_is_forgotten_by_the_next_behind_its_folders_sync() {
     let mut fixture = under_way();
     fixture.disk.remove_log(NAME, LOG);
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::FileGone { file: FileId(1) },
-    ));
+    fixture.tell_gone(1);
     fixture.settle(0, &[2, 3, 4, 5, 6, 7, 8, 9]);
     fixture.step_to_end();
     assert_eq!(durable_plan(&fixture).files.len(), 1);

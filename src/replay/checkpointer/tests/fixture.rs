@@ -263,6 +263,15 @@ impl Fixture {
             .append_log(NAME, name, &LINE.repeat(lines as usize));
     }
 
+    /// The reader lets go of a log.
+    pub(super) fn tell_gone(&self, file: u64) {
+        let file = FileId(file);
+        self.send(CheckpointerMessage::Of(
+            B,
+            BackendMessage::FileGone { file },
+        ));
+    }
+
     pub(super) fn open(&self, file: u64, name: &str, start: FileStart) {
         let identity = self.identity(name);
         self.send(CheckpointerMessage::Of(

@@ -6,7 +6,7 @@ use super::fixture::{B, Fixture, LOG, NAME, OTHER};
 use crate::ledger::forgotten::ForgottenTotals;
 use crate::reconcile::difference;
 use crate::replay::disk::Area;
-use crate::replay::messages::{BackendMessage, CheckpointerMessage, ControlMessage, FileStart};
+use crate::replay::messages::{CheckpointerMessage, ControlMessage, FileStart};
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 
 const OTHER_NAME: &str = "127.0.0.1:9999";
@@ -48,12 +48,7 @@ fn delivered() -> Fixture {
     fixture.turn();
     assert!(left(&mut fixture).unwrap().unwrap().contains("1 logs"));
     fixture.disk.remove_log(NAME, LOG);
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::FileGone {
-            file: crate::replay::messages::FileId(1),
-        },
-    ));
+    fixture.tell_gone(1);
     fixture.pass(2);
     fixture
 }

@@ -155,10 +155,7 @@ fn where_keys_are_compared_a_point_is_settled_once_those_of_its_logs_are() {
         fixture.pass(10);
         assert_eq!(fixture.disk.log(NAME, &log.name), None, "it is deleted");
         // The reader releases it.
-        fixture.send(CheckpointerMessage::Of(
-            B,
-            BackendMessage::FileGone { file: FileId(file) },
-        ));
+        fixture.tell_gone(file);
         fixture.pass(10);
     };
     compare(&mut fixture, 1, &logs[0]);
@@ -235,10 +232,7 @@ fn a_finished_log_that_somebody_has_open_is_not_told_of() {
     fixture.pass(200);
     assert_eq!(fixture.disk.meta_of(NAME, LOG), None, "it is finished");
     fixture.disk.name_log(NAME, ".nfs0001", &meta);
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::FileGone { file: FileId(1) },
-    ));
+    fixture.tell_gone(1);
     fixture.turn();
     assert_eq!(listing(&fixture.take_point().unwrap()).hidden, None);
     fixture.disk.remount();
@@ -268,10 +262,7 @@ fn a_log_that_is_deleted_when_it_is_finished_is_settled() {
     fixture.write_log(NEXT, 0);
     let point = fixture.take_point().unwrap();
     fixture.settle(0, &[0, 1, 2, 3]);
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::FileGone { file: FileId(1) },
-    ));
+    fixture.tell_gone(1);
     fixture.disk.remove_log(NAME, LOG);
     fixture.pass(3);
     assert_eq!(point.is_settled(None), Some(true));
@@ -329,10 +320,7 @@ fn a_log_whose_device_has_another_number_is_the_same_log() {
     // The ledger knows it by the new number, and forgets it once it is delivered.
     deliver(&mut fixture, 2, 4);
     fixture.disk.remove_log(NAME, NEXT);
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::FileGone { file: FileId(2) },
-    ));
+    fixture.tell_gone(2);
     fixture.pass(5);
     assert_eq!(point.is_settled(None), Some(true));
 }
@@ -349,10 +337,7 @@ fn another_backend_s_log_with_the_same_inode_is_another_log() {
     let point = fixture.take_point().unwrap();
     fixture.settle(0, &[0, 1, 2, 3]);
     fixture.disk.remove_log(NAME, LOG);
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::FileGone { file: FileId(1) },
-    ));
+    fixture.tell_gone(1);
     fixture.pass(30);
     assert_eq!(point.is_settled(Some(NAME)), Some(true));
     assert_eq!(point.is_settled(Some(SECOND)), Some(false));
@@ -449,10 +434,7 @@ fn a_folder_that_is_empty_once_it_can_be_listed_is_settled() {
     fixture.disk.remove_log(NAME, LOG);
     fixture.disk.remove_log(NAME, NEXT);
     fixture.settle(0, &[0, 1, 2, 3]);
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::FileGone { file: FileId(1) },
-    ));
+    fixture.tell_gone(1);
     fixture.pass(3);
     fixture.disk.fail(
         Op::Look(Area::Logs),
@@ -508,10 +490,7 @@ fn a_deleted_log_that_is_read_on_while_it_is_open_is_settled_in_the_end() {
     fixture.pass(30);
     check_gone(&point, 1, 40);
     fixture.settle(0, &[0, 1, 2, 3]);
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::FileGone { file: FileId(1) },
-    ));
+    fixture.tell_gone(1);
     fixture.pass(30);
     assert_eq!(point.is_settled(None), Some(true));
 }
@@ -711,10 +690,7 @@ fn a_log_that_has_the_inode_of_one_that_we_have_deleted_is_missed() {
     fixture.settle(0, &[0, 1, 2, 3]);
     fixture.pass(200);
     assert_eq!(fixture.disk.meta_of(NAME, LOG), None, "it is finished");
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::FileGone { file: FileId(1) },
-    ));
+    fixture.tell_gone(1);
     fixture.send(CheckpointerMessage::LogAway(AwayLog {
         backend: B,
         name: NEXT.into(),

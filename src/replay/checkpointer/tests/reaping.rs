@@ -54,11 +54,8 @@ fn reader_lets_go(fixture: &mut Fixture) {
         .filter_map(deleted)
         .collect();
     assert!(!files.is_empty(), "the reader was told");
-    for file in files {
-        fixture.send(CheckpointerMessage::Of(
-            B,
-            BackendMessage::FileGone { file },
-        ));
+    for FileId(file) in files {
+        fixture.tell_gone(file);
     }
     fixture.turn();
 }

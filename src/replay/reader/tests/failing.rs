@@ -33,6 +33,16 @@ fn with_broken_sectors() -> (Fixture, usize) {
     (fixture, read)
 }
 
+/// A log of which half was read, and the rest has just come, with one behind it.
+fn half_read() -> Fixture {
+    let mut fixture = Fixture::fed(&["a:1"]);
+    fixture.append(A, "01", &firsts(0, 20));
+    fixture.run();
+    fixture.append(A, "01", &firsts(20, 40));
+    fixture.append(A, "02", &puts(["second"]));
+    fixture
+}
+
 fn pass(fixture: &mut Fixture, seconds: u32) {
     for _ in 0..seconds {
         fixture.run_for(Duration::from_secs(1));
@@ -60,23 +70,15 @@ fn a_log_that_cannot_be_read_holds_back_newer_ones_until_it_is_taken_away() {
 
 #[test]
 fn a_log_whose_descriptor_is_stale_is_opened_anew_by_its_name() {
-    let mut fixture = Fixture::fed(&["a:1"]);
-    fixture.append(A, "01", &firsts(0, 20));
-    fixture.run();
+    let mut fixture = half_read();
     fixture.disk.make_stale("a:1", "01");
-    fixture.append(A, "01", &firsts(20, 40));
-    fixture.append(A, "02", &puts(["second"]));
     pass(&mut fixture, 60);
     check(&fixture, 40, true);
 }
 
 #[test]
 fn a_log_whose_descriptor_is_stale_and_whose_name_is_gone_is_given_up() {
-    let mut fixture = Fixture::fed(&["a:1"]);
-    fixture.append(A, "01", &firsts(0, 20));
-    fixture.run();
-    fixture.append(A, "01", &firsts(20, 40));
-    fixture.append(A, "02", &puts(["second"]));
+    let mut fixture = half_read();
     fixture.disk.make_stale("a:1", "01");
     fixture.disk.remove_log("a:1", "01");
     pass(&mut fixture, 60);
@@ -97,11 +99,7 @@ fn a_log_that_was_read_and_is_only_kept_open_keeps_no_newer_one_back() {
 
 #[test]
 fn a_deleted_log_is_not_given_up_for_a_failure_that_passes() {
-    let mut fixture = Fixture::fed(&["a:1"]);
-    fixture.append(A, "01", &firsts(0, 20));
-    fixture.run();
-    fixture.append(A, "01", &firsts(20, 40));
-    fixture.append(A, "02", &puts(["second"]));
+    let mut fixture = half_read();
     let read = Op::Read(Area::Logs);
     fixture.disk.fail(read, io::ErrorKind::Other, 0, 5);
     fixture.disk.remove_log("a:1", "01");

@@ -15,7 +15,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output;
 use crate::engine::files::StateLock;
 use crate::engine::os::files::{Links, open_regular};
-use crate::engine::os::process::try_lock;
+use crate::engine::os::process::is_locked;
 use crate::limits::{CHECKPOINTER_END_MS, DRAIN_EXTRA_MS, RATE_MAX, THREAD_END_MS};
 use crate::status::control_request::parse_rate;
 use crate::status::snapshot::{BackendSnapshot, LastProbe};
@@ -213,8 +213,7 @@ impl Held {
     /// Whether it is still the same server's.
     fn is_held(&self) -> bool {
         let same = fs::read_to_string(&self.path).is_ok_and(|holder| holder == self.holder);
-        // Where it is free, this process holds it for the blink until it ends.
-        same && !try_lock(&self.file).unwrap_or(false)
+        same && is_locked(&self.file).unwrap_or(true)
     }
 }
 

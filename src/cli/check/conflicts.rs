@@ -11,7 +11,7 @@ use crate::cli::port_owner;
 use crate::config::Config;
 use crate::engine::files::StateLock;
 use crate::engine::os::files::{Links, open_regular};
-use crate::engine::os::process::try_lock;
+use crate::engine::os::process::is_locked;
 
 /// Who holds the port where a unit asks for that.
 const SYSTEMD: &str = "process 1 (systemd)";
@@ -85,11 +85,10 @@ pub(super) fn lock(config: &Config, findings: &mut Findings) {
             ));
         }
     };
-    // Held for the blink between this and the end of the function. Where a server starts in it,
-    // that start fails and says so.
-    match try_lock(&file) {
-        Ok(true) => {}
-        Ok(false) => {
+    // Where a server starts in the blink of the look, that start fails and says so.
+    match is_locked(&file) {
+        Ok(false) => {}
+        Ok(true) => {
             let holder = fs::read_to_string(&path).unwrap_or_default();
             let holder = holder.lines().next().filter(|line| !line.trim().is_empty());
             let holder = holder.map_or_else(String::new, |holder| {
@@ -135,6 +134,7 @@ mod tests {
     use super::*;
     use crate::cli::check::harness::{Home, any_listener};
     use crate::cli::process::fake;
+    use crate::engine::os::process::{try_lock, unlock};
 
     #[test]
     fn a_port_in_use_is_a_fault_that_names_its_owner() {
@@ -206,7 +206,7 @@ mod tests {
             ],
             &[],
         );
-        drop(held);
+        unlock(&held).unwrap();
         home.check(&[], &[]);
     }
 

@@ -184,6 +184,18 @@ pub(crate) fn lock(file: &File) -> io::Result<()> {
     }
 }
 
+/// Whether another has a file locked. Where nobody has, this has it for the blink of the look.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn is_locked(file: &File) -> io::Result<bool> {
+    let is_free = try_lock(file)?;
+    if is_free {
+        unlock(file)?;
+    }
+    Ok(!is_free)
+}
+
 /// Gives up a lock of [`try_lock`], also where a child process that was just forked has the file
 /// open too.
 ///
@@ -238,14 +250,24 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_is_held_by_one_until_it_is_closed() {
+    fn a_lock_is_held_by_one_until_it_is_given_up() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let first = File::open(file.path()).unwrap();
         let second = File::open(file.path()).unwrap();
         assert!(try_lock(&first).unwrap());
         assert!(!try_lock(&second).unwrap());
-        drop(first);
+        unlock(&first).unwrap();
         assert!(try_lock(&second).unwrap());
+    }
+
+    #[test]
+    fn a_look_at_a_lock_takes_none() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let first = File::open(file.path()).unwrap();
+        let second = File::open(file.path()).unwrap();
+        assert!(!is_locked(&first).unwrap());
+        assert!(try_lock(&second).unwrap(), "the look has left it free");
+        assert!(is_locked(&first).unwrap());
     }
 
     #[test]

@@ -5,6 +5,9 @@
 //!   that version; a lower one changes nothing and is answered 200 with `VerError: true`.
 //! - A live mutation gets the stored version plus one, starting at 1. One that names a version must
 //!   name the stored one (401).
+//! - From 64 on the version that is stored is another one ([`kept_version`]). The answer tells it
+//!   where the key is new; else it tells the one that was given. Where 0 is stored, the answer is
+//!   500, though the write is done, but for a `put`, `hset` or `sadd` of a key that is there.
 //! - There are no tombstones: what has been removed has no version.
 //! - A table comes into being with its first addition, even one that is refused, and has one type
 //!   until its last member goes, removed or expired: then there is none of that name.
@@ -32,7 +35,7 @@ use super::answer::{Answer, Body};
 use super::contents::{Contents, Item, Stored, Value};
 use super::query::{Call, Request, Space, Verb};
 
-/// Versions run from 1 to this; a live write behind the last one starts again at 1.
+/// The highest version that a request may have. None as high is ever stored.
 pub const VERSION_MAX: u32 = 4_194_303;
 /// A ttl above this many seconds counts as none.
 pub const TTL_MAX_S: u32 = 2_592_000;
@@ -45,9 +48,9 @@ pub const SWEEP_INTERVAL_S: u64 = 30;
 pub enum Effect {
     /// Nothing was to be changed, or nothing could be: a read, an absent key, a refusal.
     None,
-    /// A mutation was applied and left this version (for a removal: the version removed).
+    /// A mutation was applied.
     Applied {
-        /// The version.
+        /// The version that it was given, or, live, got; of a removal, the one that was stored.
         version: u32,
         /// Whether this very mutation had been applied last already, with the same version and the
         /// same value.
@@ -101,7 +104,10 @@ fn last_sweep_unix(now_unix: u64) -> u64 {
 
 #[derive(Debug)]
 struct Entry {
+    /// As it is stored.
     version: u32,
+    /// That of the write that came last, as it was given.
+    given_version: u32,
     /// From when on it can't be read, by the last write; Unix seconds, 0 for never. Always 0 for a
     /// set's member.
     expires_unix: u64,
@@ -131,13 +137,14 @@ impl Entry {
         (1..=last_sweep_unix(now_unix)).contains(&self.swept_unix)
     }
 
-    /// Whether `call` writes what was written last.
+    /// Whether `call`, of a version that was given, writes what was written last.
     fn repeats(&self, call: &Call<'_>) -> bool {
-        match &self.data {
-            Data::Bytes(bytes) => bytes == call.value,
-            Data::Member => true,
-            Data::Score { last, .. } => *last == (call.opt, call.score),
-        }
+        self.given_version == call.ver
+            && match &self.data {
+                Data::Bytes(bytes) => bytes == call.value,
+                Data::Member => true,
+                Data::Score { last, .. } => *last == (call.opt, call.score),
+            }
     }
 
     /// When it ends, once the sweep that is due then has come by; 0 for never.
@@ -332,19 +339,19 @@ fn judge(call: &Call<'_>, stored: Option<u32>) -> Verdict {
         (true, ver, Some(stored)) if (1..stored).contains(&ver) => Verdict::Superseded(stored),
         (true, ver, _) => Verdict::Apply(ver),
         (false, 0, None) => Verdict::Apply(1),
-        (false, 0, Some(stored)) => Verdict::Apply(next_version(stored)),
+        (false, 0, Some(stored)) => Verdict::Apply(stored + 1),
         (false, _, None) => invalid(0, false),
         (false, ver, Some(stored)) if ver != stored => invalid(stored, true),
-        (false, _, Some(stored)) => Verdict::Apply(next_version(stored)),
+        (false, _, Some(stored)) => Verdict::Apply(stored + 1),
     }
 }
 
-fn next_version(version: u32) -> u32 {
-    if version < VERSION_MAX {
-        version + 1
-    } else {
-        1
-    }
+/// What hustdb reads back of a version that it was given: its index has 6 bits of the number of
+/// 64s, each of which then counts 16, and the low 16 bits of the whole.
+#[must_use]
+pub fn kept_version(version: u32) -> u32 {
+    let (of_64, low) = ((version / 64) & 0x3f, version & 0xffff);
+    of_64 * 16 + low
 }
 
 fn add(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> (Answer, Effect) {
@@ -399,14 +406,21 @@ fn add(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> (Answer, Eff
         } => return (answer(401, version, version_error), Effect::None),
     };
 
-    let duplicate =
-        call.is_dup && found.is_some_and(|entry| entry.version == version && entry.repeats(call));
+    let duplicate = call.is_dup && found.is_some_and(|entry| entry.repeats(call));
+    let is_new = found.is_none();
     keep(entries, call, version, score, now_unix);
     let effect = Effect::Applied { version, duplicate };
-    (answer(200, version, false), effect)
+    let kept = kept_version(version);
+    let status = match kept == 0 && (is_new || call.verb == Verb::Zadd) {
+        true => 500,
+        false => 200,
+    };
+    let told = if is_new { kept } else { version };
+    (answer(status, told, false), effect)
 }
 
-/// Makes what the call writes the entry's, with this version; `score` is what a member's becomes.
+/// Makes what the call writes the entry's; `version` is the one that it is given, and `score` what
+/// a member's becomes.
 fn keep(entries: &mut Map<Entry>, call: &Call<'_>, version: u32, score: i64, now_unix: u64) {
     let ends_unix = match call.ttl {
         0 => 0,
@@ -419,7 +433,8 @@ fn keep(entries: &mut Map<Entry>, call: &Call<'_>, version: u32, score: i64, now
     };
     match entries.get_mut(call.key) {
         Some(entry) => {
-            entry.version = version;
+            entry.version = kept_version(version);
+            entry.given_version = version;
             entry.expires_unix = expires_unix;
             match &mut entry.data {
                 Data::Bytes(bytes) => {
@@ -443,7 +458,8 @@ fn keep(entries: &mut Map<Entry>, call: &Call<'_>, version: u32, score: i64, now
                 },
             };
             let entry = Entry {
-                version,
+                version: kept_version(version),
+                given_version: version,
                 expires_unix,
                 swept_unix: ends_unix,
                 data,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::answer::{Answer, Body};
 use super::contents::Value;
 use super::query::{Method, Request};
-use super::store::{Store, VERSION_MAX};
+use super::store::{Store, VERSION_MAX, kept_version};
 
 /// Sends `steps` (line of method and target, body) to a store, one second apart from 1000 on, and
 /// compares the answers.
@@ -80,7 +80,7 @@ fn a_replayed_put_is_taken_from_the_stored_version_on() {
 }
 
 #[test]
-fn live_writes_count_up_from_one_and_wrap() {
+fn live_writes_count_up_from_one() {
     check(&[
         ("POST /hustdb/put?key=k", "a", written(1)),
         ("POST /hustdb/put?key=k", "b", written(2)),
@@ -100,7 +100,113 @@ fn live_writes_count_up_from_one_and_wrap() {
             "d",
             written(VERSION_MAX),
         ),
-        ("POST /hustdb/put?key=k", "e", written(1)),
+        ("POST /hustdb/put?key=k", "e", written(66_544)),
+        ("POST /hustdb/put?key=k", "f", written(1_249)),
+    ]);
+}
+
+/// Each was measured on a running hustdb 1.9.
+#[test]
+fn from_64_on_another_version_is_stored_than_was_given() {
+    for (given, kept) in [
+        (1, 1),
+        (63, 63),
+        (64, 80),
+        (255, 303),
+        (4_096, 4_096),
+        (65_535, 66_543),
+        (66_542, 1_246),
+        (66_545, 1_249),
+        (70_000, 4_544),
+        (131_071, 66_543),
+        (1_000_000, 17_104),
+        (4_194_302, 66_542),
+        (VERSION_MAX, 66_543),
+    ] {
+        assert_eq!(kept_version(given), kept, "{given}");
+        let put = format!("POST /hustdb/put?key=k&ver={given}&is_dup=true");
+        let again = format!("POST /hustdb/put?key=k&ver={}&is_dup=true", kept + 64);
+        check(&[
+            (&put, "a", written(kept)),
+            ("GET /hustdb/get?key=k", "", found(kept, "a")),
+            (&again, "b", written(kept + 64)),
+            (
+                "GET /hustdb/get?key=k",
+                "",
+                found(kept_version(kept + 64), "b"),
+            ),
+        ]);
+    }
+}
+
+#[test]
+fn a_live_write_counts_on_from_the_version_that_is_stored() {
+    check(&[
+        (
+            "POST /hustdb/put?key=k&ver=64&is_dup=true",
+            "a",
+            written(80),
+        ),
+        (
+            "POST /hustdb/put?key=k&ver=79&is_dup=true",
+            "b",
+            superseded(80),
+        ),
+        (
+            "POST /hustdb/put?key=k&ver=100&is_dup=true",
+            "b",
+            written(100),
+        ),
+        (
+            "POST /hustdb/put?key=k&ver=105&is_dup=true",
+            "c",
+            superseded(116),
+        ),
+        ("POST /hustdb/put?key=k", "d", written(117)),
+        ("GET /hustdb/get?key=k", "", found(133, "d")),
+        (
+            "GET /hustdb/del?key=k&ver=132&is_dup=true",
+            "",
+            superseded(133),
+        ),
+        (
+            "GET /hustdb/del?key=k&ver=133&is_dup=true",
+            "",
+            written(133),
+        ),
+    ]);
+}
+
+#[test]
+fn where_version_0_would_be_stored_a_write_is_done_and_may_be_answered_500() {
+    let failed = |version| Answer::write(500, version, false);
+    let scored = |score| Answer::read(200, 0, Body::Score(score));
+    check(&[
+        (
+            "POST /hustdb/put?key=k&ver=65536&is_dup=true",
+            "a",
+            failed(0),
+        ),
+        ("GET /hustdb/get?key=k", "", found(0, "a")),
+        (
+            "POST /hustdb/put?key=k&ver=65536&is_dup=true",
+            "b",
+            written(65_536),
+        ),
+        ("GET /hustdb/get?key=k", "", found(0, "b")),
+        ("POST /hustdb/put?key=k", "c", written(1)),
+        (
+            "GET /hustdb/zadd?tb=z&score=1&opt=1&ver=65536&is_dup=true",
+            "m",
+            failed(0),
+        ),
+        ("GET /hustdb/zscore?tb=z", "m", scored(1)),
+        (
+            "GET /hustdb/zadd?tb=z&score=3&opt=1&ver=131072&is_dup=true",
+            "m",
+            failed(131_072),
+        ),
+        ("GET /hustdb/zscore?tb=z", "m", scored(4)),
     ]);
 }
 

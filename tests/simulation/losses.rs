@@ -102,7 +102,10 @@ impl World {
         };
         self.note_names_warning(place, text);
         let deleted = self.disk.deleted.get(&(backend.clone(), file.clone()));
+        // One that had another name was not deleted under that.
+        let oracle = &self.backends[place].oracle;
         let is_deleted = deleted.is_some_and(|at| self.now < *at + DELETED_FOR);
+        let is_deleted = is_deleted && oracle.has_one_name(file);
         assert!(
             !is_deleted || !text.contains(TAKEN_AWAY),
             "G13: {backend}: {file} is said to be taken away, and the server has deleted it"

@@ -169,6 +169,8 @@ impl World {
         }
         oracle.handle_copied(lines, to);
         disk.move_in(&backend, to, number);
+        // The server has deleted another one.
+        self.disk.deleted.remove(&(backend, to.to_owned()));
         self.note(format_args!("{place}: somebody puts a copy there as {to}"));
         self.hint_name_soon(place);
     }

@@ -164,12 +164,18 @@ impl<L: OpenFile> LogReaper<L> {
                 Ok(()) => false,
                 Err(why) => {
                     let (backend, file) = (&**backend_state.name(), &*rest.closed.resume.name);
+                    let outlook = match last {
+                        true => {
+                            "this process ends, so they are lost: make the state folder \
+                                 writable, and compare the masters (sync.reconcile)"
+                        }
+                        false => "it is tried again",
+                    };
                     tracing::error!(
                         backend,
                         file,
                         why,
-                        "lines written to a log after it was deleted can't be rejected yet; it is \
-                         tried again"
+                        "lines written to a log after it was deleted can't be rejected; {outlook}"
                     );
                     !last
                 }

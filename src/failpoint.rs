@@ -70,6 +70,8 @@ mod switch {
             ForgetAnnounced,
             /// Lost hints are not made good by looking at everything.
             MissOverflow,
+            /// The version that a lookup finds is compared as a number, as if none ever fell.
+            CompareNumbers,
             /// A zadd that adds is sent again without looking up.
             ResendZadd,
             /// A zadd that sets, or a zrem, is sent again without looking up.

@@ -9,15 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hustdbsync::internals::fake_hustdb::Item;
+use hustdbsync::internals::fake_hustdb::store::kept_version;
 
 use crate::backend::{Life, Mood};
-use crate::mutation::Mutation;
+use crate::mutation::{ADDED_MAX, Mutation, SCORES};
 use crate::plan::Dying;
 use crate::world::{Event, World};
 
 /// Between two increments of one backend's, at most.
 const COUNT_GAP: Duration = Duration::from_millis(300);
-const COUNTERS: u32 = 3;
 /// Of a thousand answers to live increments so many are lost.
 const ANSWERS_LOST: u32 = 60;
 /// HA logs what it had on its way to a backend that closes its connections within this.
@@ -63,6 +63,8 @@ struct Outage {
 /// The truth about one backend's counters.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    /// That of a counter nobody has added to yet; 0 where it is not there.
+    first_version: u32,
     /// By counter and version.
     increments: BTreeMap<Item, BTreeMap<u32, Increment>>,
     outage: Option<Outage>,
@@ -86,6 +88,23 @@ fn added_versions(requests: &[u8]) -> impl Iterator<Item = u32> {
 }
 
 impl Counters {
+    /// Counters that begin with this version, on both masters.
+    pub(crate) fn new(first_version: u32) -> Self {
+        Self {
+            first_version,
+            ..Self::default()
+        }
+    }
+
+    /// The versions of a counter, one behind the other, whichever master numbers.
+    fn order(&self, key: &[u8]) -> Vec<u32> {
+        let is_there = !key.contains(&b'.');
+        let first = kept_version(if is_there { self.first_version } else { 0 }) + 1;
+        let after = |version: &u32| Some(kept_version(*version) + 1);
+        let order = std::iter::successors(Some(first), after);
+        order.take(ADDED_MAX as usize).collect()
+    }
+
     /// The healthy master has taken it.
     fn expect(&mut self, mutation: &Mutation) {
         let increment = Increment {
@@ -123,12 +142,19 @@ impl Counters {
     /// The server has asked for a counter; the version that the backend has.
     pub(crate) fn handle_question(&mut self, key: &[u8], stored: Option<u32>) {
         let now = self.now;
+        let order = self.order(key);
+        let written = stored.map(|stored| {
+            let mut left = order.iter().map(|version| kept_version(*version));
+            left.position(|left| left == stored).map_or(0, |at| at + 1)
+        });
         let of_key = self
             .increments
             .iter_mut()
             .filter(|(item, _)| item.key == key);
         for (version, increment) in of_key.flat_map(|(_, all)| all) {
-            if stored.is_none_or(|stored| stored < *version) {
+            let at = order.iter().position(|other| other == version);
+            let at = at.expect("it is one of those that live writes get");
+            if written.is_none_or(|written| written <= at) {
                 increment.is_cleared = true;
             } else {
                 increment.is_done = true;
@@ -280,7 +306,7 @@ impl World {
     }
 
     fn draw_increment(&mut self, place: usize) -> Mutation {
-        let (number, unix) = (self.counting.u32(..COUNTERS), self.unix());
+        let (number, unix) = (self.counting.u32(..SCORES), self.unix());
         let mutation = self.writers[place].healthy.increment(number, unix);
         self.backends[place].oracle.counters.expect(&mutation);
         mutation

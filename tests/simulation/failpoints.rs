@@ -45,18 +45,19 @@ const SHOWN_LATE: [(Failpoint, u64); 23] = [
 /// Whether a seed's world has what a fault needs to show. What others do to it, luck decides.
 fn can_show(fault: Failpoint, seed: u64) -> bool {
     use Failpoint::{
-        AskAlways, EndTwice, ForgetAway, ForgetFailures, ForgetFolder, ForgetIdleLoss,
-        ForgetOutages, ForgetSent, ForgetWhatIsLeft, IdentifyLate, IgnoreAmbiguity, IgnoreCuts,
-        IgnoreRate, KeepDeletedAfterFlush, KeepOldSettings, LookNoMore, LookUpAtOnce, MissOverflow,
-        OneLongLineForAll, OpenBeforeForgotten, QuietTooEarly, RejectTwice, ReplayNothing,
-        SayNoLoss, SayNoOrder, SendWhilePaused, SettlePointEarly, TrustCopy, TrustFirstBytes,
-        TrustLastRead, TrustReplacement, TrustSettledLines, TrustShrunkLog, TrustTornCheckpoint,
-        UseForgotten,
+        AskAlways, CompareNumbers, EndTwice, ForgetAway, ForgetFailures, ForgetFolder,
+        ForgetIdleLoss, ForgetOutages, ForgetSent, ForgetWhatIsLeft, IdentifyLate, IgnoreAmbiguity,
+        IgnoreCuts, IgnoreRate, KeepDeletedAfterFlush, KeepOldSettings, LookNoMore, LookUpAtOnce,
+        MissOverflow, OneLongLineForAll, OpenBeforeForgotten, QuietTooEarly, RejectTwice,
+        ReplayNothing, SayNoLoss, SayNoOrder, SendWhilePaused, SettlePointEarly, TrustCopy,
+        TrustFirstBytes, TrustLastRead, TrustReplacement, TrustSettledLines, TrustShrunkLog,
+        TrustTornCheckpoint, UseForgotten,
     };
     let (plan, _) = Plan::of(seed);
     let faults = &plan.faults;
     match fault {
         AskAlways | ForgetOutages => plan.long_outages,
+        CompareNumbers => plan.first_version > 0,
         OpenBeforeForgotten => plan.dies_in_drains == Some(Dying::Server),
         IgnoreAmbiguity => plan.counters,
         TrustFirstBytes | TrustLastRead | TrustSettledLines | TrustShrunkLog | UseForgotten => {

@@ -15,6 +15,27 @@ pub(crate) const COUNTERS: &[u8] = b"counters";
 /// good.
 pub(crate) const TALLIES: &[u8] = b"tallies";
 
+/// So many of each table are there from the first.
+pub(crate) const SCORES: u32 = 3;
+/// Gives the scores of both tables a version to begin with.
+pub(crate) fn begin_scores(store: &mut Store, version: u32) {
+    let names = [COUNTERS, TALLIES].map(String::from_utf8_lossy);
+    for (table, number) in names
+        .iter()
+        .flat_map(|table| (0..SCORES).map(move |at| (table, at)))
+    {
+        let target = format!(
+            "/hustdb/zadd?tb={table}&key=counter{number}&score=0&opt=0&ver={version}&is_dup=true"
+        );
+        let request = Request::new(fake_hustdb::Method::Get, target.as_bytes(), b"");
+        assert_eq!(store.apply(&request, 1).status, 200);
+    }
+}
+
+/// So often one score is added to; then another one takes its place. What a score's version says
+/// of its order holds for that many (docs/guarantees.md, G4).
+pub(crate) const ADDED_MAX: u32 = 150;
+
 /// A long time to live outlasts every run.
 const TTL_LONG_S: u32 = 1_000_000;
 /// From here on hustdb takes a time to live for none.
@@ -133,6 +154,8 @@ pub(crate) struct Healthy {
     pub(crate) store: Store,
     /// Items that expire: not to be written before this, Unix seconds.
     resting: std::collections::BTreeMap<Item, u64>,
+    /// How often each score was added to.
+    added: std::collections::BTreeMap<(&'static [u8], u32), u32>,
     values: u64,
     /// Keys of those that soon expire, so far.
     mayflies: u64,
@@ -155,6 +178,7 @@ impl Healthy {
         Self {
             store,
             resting: std::collections::BTreeMap::new(),
+            added: std::collections::BTreeMap::new(),
             values: 0,
             mayflies: 0,
             long_lived: 0,
@@ -185,8 +209,14 @@ impl Healthy {
         self.add_one(TALLIES, number, unix)
     }
 
-    fn add_one(&mut self, table: &[u8], number: u32, unix: u64) -> Mutation {
-        let key = format!("counter{number}").into_bytes();
+    fn add_one(&mut self, table: &'static [u8], number: u32, unix: u64) -> Mutation {
+        let added = self.added.entry((table, number)).or_default();
+        let key = match *added / ADDED_MAX {
+            0 => format!("counter{number}"),
+            more => format!("counter{number}.{more}"),
+        };
+        *added += 1;
+        let key = key.into_bytes();
         let mut mutation = Mutation {
             table: table.to_vec(),
             score: 1,

@@ -22,6 +22,10 @@ pub(crate) const TTL_SHORT_MAX_S: u32 = 12;
 /// ours differ by what is on its way.
 pub(crate) const TTL_REST_S: u64 = 60;
 
+/// From these versions on live writes rise so far that the second, tenth or twentieth version is
+/// lower than the one before; and 340 of them are different ones.
+const VERSIONS_BEFORE_A_FALL: [u32; 3] = [65_346, 61_250, 57_154];
+
 /// How often each kind of trouble comes, in thousandths of the chances that it has.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults {
@@ -136,6 +140,8 @@ pub(crate) struct Plan {
     pub(crate) tallies: bool,
     /// HA also writes counters, live where it can.
     pub(crate) counters: bool,
+    /// The version that scores which are added to begin with: they fall soon after. 0: none.
+    pub(crate) first_version: u32,
     /// With one of the first increments that a backend missed, somebody dies.
     pub(crate) dies_in_drains: Option<Dying>,
     /// For so long at most a backend may still apply what it was sent on a connection that has
@@ -232,6 +238,10 @@ impl Plan {
         plan.widen(seed, &mut whims);
         plan.idle(seed, &mut Rng::with_seed(seed ^ 0x5851_f42d));
         plan.add_counters(seed);
+        if seed % 4 == 1 {
+            let first = usize::try_from(seed / 4 % 3).expect("it is below 3");
+            plan.first_version = VERSIONS_BEFORE_A_FALL[first];
+        }
         let mut moves = Rng::with_seed(seed ^ 0x9e37_79b9);
         plan.widen_by_moves(seed, &mut moves);
         plan.add_lateness(seed);
@@ -318,6 +328,7 @@ impl Plan {
             down_longer: Duration::ZERO,
             tallies: false,
             counters: false,
+            first_version: 0,
             dies_in_drains: None,
             applies_late: Duration::ZERO,
             is_first_ill: false,

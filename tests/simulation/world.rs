@@ -22,14 +22,16 @@ use hustdbsync::internals::status::control_request::SyncPointRequest;
 use tracing::subscriber::DefaultGuard;
 
 use crate::backend::Backend;
+use crate::bad_lines;
 use crate::clock::NamesGoBack;
 use crate::commands::Orders;
 use crate::control::{self, CREDENTIALS};
+use crate::counters::Counters;
 use crate::disk::SimDisk;
 use crate::injected::Blow;
 use crate::log_lines::LogLines;
 use crate::losses::Loss;
-use crate::mutation::Mutation;
+use crate::mutation::{Mutation, begin_scores};
 use crate::net::{Arrival, Connection};
 use crate::oracle::Line;
 use crate::plan::{BEGIN_UNIX, Plan, Sources};
@@ -184,6 +186,16 @@ pub(crate) struct World {
     pub(crate) turns: u64,
 }
 
+/// What both masters have of a backend's keys before all that is simulated.
+fn first_store(plan: &Plan) -> Store {
+    let mut store = Store::new(false);
+    bad_lines::prepare(&mut store);
+    if plan.first_version > 0 {
+        begin_scores(&mut store, plan.first_version);
+    }
+    store
+}
+
 impl World {
     pub(crate) fn new(seed: u64, prints: bool, change: fn(&mut Plan)) -> Self {
         let (mut plan, sources) = Plan::of(seed);
@@ -200,12 +212,9 @@ impl World {
         let authorization = format!("Basic {CREDENTIALS}").into_bytes();
         let places = 0..plan.backends;
         let backends = places.clone().map(|place| {
-            let mut backend = Backend::new(
-                control::name(place),
-                Store::new(false),
-                authorization.clone(),
-            );
-            crate::bad_lines::prepare(&mut backend.store);
+            let store = first_store(&plan);
+            let mut backend = Backend::new(control::name(place), store, authorization.clone());
+            backend.oracle.counters = Counters::new(plan.first_version);
             backend.failing = plan.poison.map(|poison| poison.how);
             backend.is_ill = plan.is_first_ill && place == 0;
             backend.failing_long = plan.beside.filter(|_| place == 0);
@@ -213,7 +222,9 @@ impl World {
             backend
         });
         let backends = backends.collect();
-        let writers = places.clone().map(|_| Writer::new(whims.usize(..3)));
+        let writers = places
+            .clone()
+            .map(|_| Writer::new(first_store(&plan), whims.usize(..3)));
         let writers = writers.collect();
         let log_lines = LogLines::default();
         let mut world = Self {
@@ -510,7 +521,7 @@ impl World {
     pub(crate) fn end_life(&mut self) {
         self.server = None;
         self.orders.handle_life_end();
-        if std::mem::take(&mut self.ends_hard) {
+        if std::mem::take(&mut self.ends_hard) || self.disk.inner.has_faults() {
             for backend in &mut self.backends {
                 backend.oracle.handle_death();
             }

@@ -6,7 +6,7 @@ use hustdbsync::internals::fake_hustdb::store::Store;
 use hustdbsync::internals::replay::testdisk::Deletion;
 
 use crate::bad_lines;
-use crate::mutation::{Healthy, Mutation};
+use crate::mutation::{Healthy, Mutation, SCORES};
 use crate::oracle::Line;
 use crate::server::READER;
 use crate::world::{Event, World};
@@ -38,9 +38,6 @@ fn prefix_of(mutation: &Mutation, operation: usize) -> Vec<u8> {
 /// What waits for nobody else's trouble does so no longer than this: a line without its end for
 /// `closed_after`, one that comes late for its writer, one that nobody tells of for the next look.
 const IN_TIME_S: u64 = 20;
-
-/// Scores of each backend that are only ever added to.
-const TALLIES: u32 = 3;
 
 /// The one that is added to late, where servers die meanwhile.
 const LATE_TALLY: u32 = 0;
@@ -78,9 +75,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(poison_kind: usize) -> Self {
-        let mut store = Store::new(false);
-        bad_lines::prepare(&mut store);
+    pub(crate) fn new(store: Store, poison_kind: usize) -> Self {
         Self {
             healthy: Healthy::new(store, poison_kind),
             file: String::new(),
@@ -232,8 +227,8 @@ impl World {
             // keeps hustdb from adding again.
             let is_copier = self.plan.faults.moves && !self.plan.down_longer.is_zero();
             let number = match is_copier && self.moves.bool() {
-                true => TALLIES + self.backends[place].oracle.next_item(),
-                false => self.moves.u32(..TALLIES),
+                true => SCORES + self.backends[place].oracle.next_item(),
+                false => self.moves.u32(..SCORES),
             };
             self.write_tally(place, number);
         }
@@ -476,6 +471,8 @@ impl World {
         let name = self.backends[place].name.clone();
         let new_file = self.disk.inner.meta_of(&name, file).is_none();
         self.disk.inner.append_log(&name, file, bytes);
+        // What the server has deleted was another one.
+        self.disk.deleted.remove(&(name, file.to_owned()));
         self.note(format_args!(
             "{place}: HA writes {} bytes to {file}",
             bytes.len()

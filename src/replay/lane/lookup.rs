@@ -54,7 +54,7 @@ use std::collections::HashSet;
 use super::poison::order_of;
 use super::{Lane, LaneContext};
 use crate::binlog::method::Ttl;
-use crate::binlog::{Lifetime, Record};
+use crate::binlog::{Lifetime, Record, version};
 use crate::http::response::Response;
 use crate::replay::in_flight::Kind;
 use crate::replay::outcome::Settlement;
@@ -142,13 +142,18 @@ impl Due {
     }
 }
 
-/// What the answer to a lookup of a record of `version` says. Every answer that hustdb gives once
-/// it has looked has a `Version`; one without is not its own, and says nothing of what it has.
-pub(super) fn judge_lookup(response: &Response, version: u32) -> Lookup {
+/// What the answer to a lookup of a record with the version `of_record` says. Every answer that
+/// hustdb gives once it has looked has a `Version`; one without is not its own, and says nothing of
+/// what it has.
+pub(super) fn judge_lookup(response: &Response, of_record: u32) -> Lookup {
+    let compare = |found: u32| match failpoint!(CompareNumbers) {
+        true => found.cmp(&of_record),
+        false => version::compare(found, of_record),
+    };
     match (response.status, response.version) {
-        (200, Some(stored)) => Lookup::Found(Found::Live(stored.cmp(&version))),
+        (200, Some(found)) => Lookup::Found(Found::Live(compare(found))),
         // hustdb keeps the version of what has expired, and adds to it. No member has version 0.
-        (404, Some(stored @ 1..)) => Lookup::Found(Found::Lapsed(stored.cmp(&version))),
+        (404, Some(found @ 1..)) => Lookup::Found(Found::Lapsed(compare(found))),
         // 412: no such table; 400: none can have this name. The write's answer will tell.
         (404 | 412 | 400, Some(_)) => Lookup::Found(Found::Missing),
         (401, None) if response.challenge => Lookup::Refused,

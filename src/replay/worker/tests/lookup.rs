@@ -93,6 +93,38 @@ fn a_zadd_that_adds_is_looked_up_before_it_is_sent_again() {
     }
 }
 
+/// Where a member was written so often that its version falls, what comes later is a lower number.
+#[test]
+fn a_lower_version_that_later_writes_leave_is_no_older_one() {
+    let add = Record {
+        version: 65_646,
+        ..zadd(b"m")
+    };
+    let set = Record { opt: 0, ..add };
+    for (record, stored, settlement) in [
+        (add, 65_645, "Applied"),
+        (add, 40, "Applied"),
+        (add, 126, "AppliedBefore"),
+        (add, 143, "AppliedBefore"),
+        (set, 65_645, "Applied"),
+        (set, 40, "Applied"),
+        (set, 126, "Applied"),
+        (set, 143, "Superseded"),
+    ] {
+        let mut fixture = Fixture::new(settings());
+        fixture.feed(&[record]);
+        fixture.connect();
+        fixture.break_connection(0);
+        fixture.wait(1);
+        fixture.connect();
+        fixture.answer(0, &version(stored));
+        if settlement == "Applied" {
+            fixture.answer(0, APPLIED);
+        }
+        assert_eq!(fixture.told(), [format!("1.0={settlement}")], "{stored}");
+    }
+}
+
 /// hustdb would leave its score as it is, and find the member elsewhere by score.
 #[test]
 fn a_write_of_a_sorted_set_is_not_sent_again_behind_a_later_one() {

@@ -1,0 +1,120 @@
+//! The versions that hustdb keeps of a key (docs/hustdb.md, "Versions").
+//!
+//! hustdb does not store the version that it is given: read back, from 64 on, it is another one
+//! ([`stored`]). A live write counts on from there. So the versions of a key that is written again
+//! and again rise in steps, fall once they have passed 65,536, and come round:
+//!
+//! ```text
+//!  given   63   64   81   98 … 65,646     126 …  (192 later) 65,646 …
+//!  stored  63   80   97  114 …    125     142 …
+//! ```
+//!
+//! A lower number is then no older one. Which is older is told by how many writes lead from one to
+//! the other.
+
+use std::cmp::Ordering;
+
+/// So many writes at most are looked ahead. They must be more than a process can have sent of one
+/// key without knowing the answers, and fewer than the 192 after which a version comes round; what
+/// is left of those is for masters that number differently.
+const WRITES_AHEAD_MAX: usize = 160;
+
+/// What hustdb reads back of a version that it was given (`set_version` and `version` of its
+/// `md5db/bucket.h`: 6 bits of the number of 64s, which count 16 each, and the low 16 bits).
+#[must_use]
+pub fn stored(version: u32) -> u32 {
+    version % 65_536 + 16 * (version / 64 % 64)
+}
+
+/// How what a backend has, by the version that it tells, stands to a record of `version`: `Less` is
+/// what was there before that was written, `Equal` what it left, `Greater` what later writes did.
+#[must_use]
+pub fn compare(found: u32, version: u32) -> Ordering {
+    if found >= version {
+        return found.cmp(&version);
+    }
+    if found + 1 == version {
+        return Ordering::Less;
+    }
+    let mut left = stored(version);
+    for ahead in 0..WRITES_AHEAD_MAX {
+        if left == found {
+            return if ahead == 0 {
+                Ordering::Equal
+            } else {
+                Ordering::Greater
+            };
+        }
+        left = stored(left + 1);
+    }
+    Ordering::Less
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fake_hustdb::store::{VERSION_MAX, kept_version};
+
+    /// The versions that live writes get, from one whose predecessor has left `stored`.
+    fn live(mut left: u32) -> impl Iterator<Item = u32> {
+        std::iter::from_fn(move || {
+            let version = left + 1;
+            left = stored(version);
+            Some(version)
+        })
+    }
+
+    #[test]
+    fn what_is_stored_is_what_the_fake_hustdb_keeps() {
+        for version in 0..=VERSION_MAX {
+            assert_eq!(stored(version), kept_version(version), "{version}");
+        }
+    }
+
+    /// As a running hustdb 1.9 has numbered them.
+    #[test]
+    fn live_writes_are_numbered_as_by_hustdb() {
+        let versions: Vec<u32> = live(61).take(8).collect();
+        assert_eq!(versions, [62, 63, 64, 81, 98, 115, 132, 165]);
+        let versions: Vec<u32> = live(1_247).take(6).collect();
+        assert_eq!(versions, [1_248, 1_553, 1_938, 2_419, 3_012, 3_765]);
+    }
+
+    #[test]
+    fn versions_below_64_compare_as_numbers() {
+        for found in 0..64 {
+            for version in 1..64 {
+                assert_eq!(compare(found, version), found.cmp(&version));
+            }
+        }
+    }
+
+    proptest! {
+        /// Of whatever a backend has: what one write after the other has left.
+        #[test]
+        fn each_write_is_told_from_those_before_and_behind_it(
+            first in 0_u32..66_000,
+            at in 0_usize..600,
+        ) {
+            let versions: Vec<u32> = live(first).take(at + WRITES_AHEAD_MAX).collect();
+            let record = versions[at];
+            prop_assert_eq!(compare(record - 1, record), Ordering::Less);
+            for &later in &versions[at..] {
+                prop_assert_ne!(compare(stored(later), record), Ordering::Less, "{}", later);
+            }
+            // A few writes back, as where the masters number differently.
+            for &earlier in &versions[at.saturating_sub(24)..at] {
+                let found = stored(earlier);
+                let has_fallen = found >= record;
+                prop_assert_eq!(compare(found, record) == Ordering::Less, !has_fallen);
+            }
+        }
+
+        #[test]
+        fn no_number_makes_it_panic(found: u32, version: u32) {
+            let _ = compare(found, version);
+        }
+    }
+}

@@ -14,10 +14,10 @@
 
 use std::cmp::Ordering;
 
-/// So many writes at most are looked ahead. They must be more than a process can have sent of one
-/// key without knowing the answers, and fewer than the 192 after which a version comes round; what
-/// is left of those is for masters that number differently.
-const WRITES_AHEAD_MAX: usize = 160;
+/// So many writes at most are looked ahead: as many as may have been sent of one key without its
+/// being known, and fewer than the 192 after which a version comes round. What is left of those is
+/// for masters that number differently.
+pub(crate) const WRITES_AHEAD_MAX: usize = 160;
 
 /// What hustdb reads back of a version that it was given (`set_version` and `version` of its
 /// `md5db/bucket.h`: 6 bits of the number of 64s, which count 16 each, and the low 16 bits).

@@ -131,6 +131,7 @@ impl<D: Disk> Checkpointer<D> {
         let outbox = Outbox::new(Receivers {
             reader: Some(Arc::clone(&links.reader)),
             control: Some(Arc::clone(&links.control)),
+            workers: links.workers.clone(),
             reconciler: links.reconciler.clone(),
             ..Receivers::default()
         });

@@ -29,6 +29,7 @@ mod idle;
 mod lookup;
 mod poison;
 mod raw_line;
+mod resends;
 mod results;
 mod sending;
 mod settings;
@@ -51,6 +52,7 @@ use idle::{idle_until, ready};
 use lookup::Found;
 use poison::PoisonDetector;
 pub use raw_line::RawLine;
+use resends::Resends;
 pub use results::{Results, hand_over};
 pub use settings::LaneSettings;
 
@@ -160,6 +162,7 @@ pub struct Lane {
     completed: u64,
     /// Whether a lookup was answered on this connection.
     has_findings: bool,
+    resends: Resends,
 }
 
 impl Lane {
@@ -183,6 +186,7 @@ impl Lane {
             poison: PoisonDetector::default(),
             completed: 0,
             has_findings: false,
+            resends: Resends::default(),
         }
     }
 
@@ -242,6 +246,22 @@ impl Lane {
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
         matches!(self.state, State::Idle | State::Ready { .. })
+    }
+
+    /// Whether a checkpoint is to be asked for, so that it may go on.
+    #[must_use]
+    pub fn wants_checkpoint(&self) -> bool {
+        self.resends.wants_checkpoint()
+    }
+
+    /// A checkpoint was asked for, behind all outcomes so far.
+    pub fn handle_checkpoint_asked(&mut self) {
+        self.resends.handle_asked();
+    }
+
+    /// The checkpoint that was asked for is durable.
+    pub fn handle_checkpoint_durable(&mut self) {
+        self.resends.handle_durable();
     }
 
     /// Records that wait to be settled.

@@ -137,6 +137,7 @@ impl Links {
             mailbox: Arc::clone(&mailboxes.checkpointer),
             reader: Arc::clone(&mailboxes.reader),
             control: Arc::clone(&mailboxes.control),
+            workers: mailboxes.workers.clone(),
             reconciler: mailboxes.reconciler.clone(),
             settled_pool: Arc::clone(&self.settled_pool),
         }
@@ -211,6 +212,8 @@ pub struct CheckpointerLinks {
     pub control: Arc<Mailbox<ControlMessage>>,
     /// The reconciler's, where there is one.
     pub reconciler: Option<Arc<Mailbox<ReconcilerMessage>>>,
+    /// The workers', by number.
+    pub workers: Vec<Arc<Mailbox<WorkerMessage>>>,
     /// Vectors of outcomes, emptied here.
     pub settled_pool: Arc<VecPool<Settled>>,
 }

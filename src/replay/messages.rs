@@ -192,6 +192,12 @@ pub enum BackendMessage {
         /// Indices of the original's files' entries.
         legacy: Vec<usize>,
     },
+    /// From a worker, behind what is settled: write a checkpoint soon, and answer
+    /// `CheckpointDurable` once one has all of that, or can't be written.
+    Checkpoint {
+        /// Which worker.
+        worker: usize,
+    },
     /// From a worker: in each lane's order.
     Settled {
         /// The records' ends. The vector goes back to where it came from.
@@ -387,6 +393,11 @@ pub enum WorkerMessage {
         backend: BackendId,
         /// Whether they may.
         ready: bool,
+    },
+    /// From the checkpointer: the answer to `Checkpoint`.
+    CheckpointDurable {
+        /// Whose.
+        backend: BackendId,
     },
     /// From control: other settings; connections stay.
     Settings {

@@ -248,6 +248,11 @@ impl Outbox {
         self.at_once().control(message);
     }
 
+    /// Queues a message for one worker.
+    pub fn worker(&mut self, index: usize, message: WorkerMessage) {
+        self.at_once().worker(index, message);
+    }
+
     /// Queues a message for every worker.
     pub fn workers(&mut self, message: impl FnMut() -> WorkerMessage) {
         self.at_once().workers(message);

@@ -26,7 +26,8 @@ use crate::replay::lane::{Lane, LaneContext, LaneSettings, Results, Step};
 use crate::replay::links::WorkerLinks;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
-    BackendId, Batch, BodyReader, BodyRequest, Epoch, ReaderMessage, WorkerMessage,
+    BackendId, BackendMessage, Batch, BodyReader, BodyRequest, CheckpointerMessage, Epoch,
+    ReaderMessage, WorkerMessage,
 };
 use crate::replay::outbox::{After, Outbox, Receivers};
 use crate::status::counters::BackendCounters;
@@ -144,6 +145,9 @@ impl Worker {
                 WorkerMessage::Forget { backend } => self.forget(backend, now),
                 WorkerMessage::Ttl { backend, ready } => {
                     self.change(backend, |lanes| lanes.ttl_ready = ready)
+                }
+                WorkerMessage::CheckpointDurable { backend } => {
+                    self.handle_checkpoint_durable(backend)
                 }
                 WorkerMessage::Settings { backend, settings } => {
                     self.change(backend, |lanes| lanes.set(settings))
@@ -308,6 +312,7 @@ impl Worker {
             self.backends.resize_with(backend.index() + 1, || None);
         }
         let known = self.backends[backend.index()].take();
+        let awaits_checkpoint = known.as_ref().is_some_and(|lanes| lanes.awaits_checkpoint);
         let (mut slots, settled, long_trials) = known.map_or_else(Default::default, |lanes| {
             (lanes.slots, lanes.settled, lanes.long_trials.begun_anew())
         });
@@ -332,6 +337,7 @@ impl Worker {
             settled,
             sent: Vec::new(),
             drain: None,
+            awaits_checkpoint,
         };
         lanes.set(settings);
         self.backends[backend.index()] = Some(lanes);
@@ -392,12 +398,16 @@ impl Worker {
         if cfg!(debug_assertions) {
             lane.check_invariants();
         }
+        let asks_checkpoint = !lanes.awaits_checkpoint && lane.wants_checkpoint();
         lanes.count_connection(had_connection, lane.has_connection());
         let has_settled = !lanes.settled.is_empty();
         let must_wait = lanes.long_trials.waits_until(now.monotonic).is_some();
         let is_drained = lanes.drain.is_some() && !lane.is_busy();
         if has_settled {
             self.plan_hand_over(backend, !had_settled, now);
+        }
+        if asks_checkpoint {
+            self.ask_checkpoint(backend);
         }
         self.note_deadlines(slot, backend, now);
         if is_drained {
@@ -501,6 +511,34 @@ impl Worker {
             };
             self.hand_over_at = gathered_from.saturating_add(HAND_OVER_WITHIN);
         }
+    }
+
+    /// Asks for a checkpoint of all that is settled by now.
+    fn ask_checkpoint(&mut self, backend: BackendId) {
+        let lanes = lanes_of(&mut self.backends, backend);
+        lanes.hand_over(&self.links, &mut self.outbox);
+        lanes.awaits_checkpoint = true;
+        for slot in &lanes.slots {
+            self.slots[*slot].lane.handle_checkpoint_asked();
+        }
+        let worker = self.index;
+        let message = BackendMessage::Checkpoint { worker };
+        self.outbox
+            .checkpointer(CheckpointerMessage::Of(backend, message));
+    }
+
+    /// What was settled when a checkpoint was asked for is durable: the lanes may go on.
+    fn handle_checkpoint_durable(&mut self, backend: BackendId) {
+        let lanes = self.backends.get_mut(backend.index());
+        let lanes = lanes.and_then(Option::as_mut);
+        let Some(lanes) = lanes.filter(|lanes| lanes.backend == backend) else {
+            return;
+        };
+        lanes.awaits_checkpoint = false;
+        for slot in &lanes.slots {
+            self.slots[*slot].lane.handle_checkpoint_durable();
+        }
+        self.wake(|of| of == backend);
     }
 
     /// Notes when a lane wants to act again without an event.

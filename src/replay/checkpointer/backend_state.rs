@@ -111,6 +111,9 @@ pub(super) struct BackendState {
     forgets_outages: bool,
     /// When the next checkpoint may be written.
     checkpoint_at: Duration,
+    /// Workers that wait for a checkpoint which is not begun yet; and for the one under way.
+    waiting: Vec<usize>,
+    waiting_for_this: Vec<usize>,
     /// Writes checkpoints; `None` while a checkpoint is under way.
     durable_write: Option<DurableWrite>,
     /// Bytes of the last checkpoint that was begun.
@@ -147,6 +150,8 @@ impl BackendState {
             replaced: Vec::new(),
             forgets_outages: false,
             checkpoint_at: Duration::ZERO,
+            waiting: Vec::new(),
+            waiting_for_this: Vec::new(),
             checkpoint_bytes: 0,
             room_made_before: 0,
             hangs_at: Duration::MAX,
@@ -229,6 +234,11 @@ impl BackendState {
             }
             BackendMessage::EntriesForgotten { files, legacy } => {
                 self.expect_ledger().forget_entries(&files, &legacy);
+            }
+            BackendMessage::Checkpoint { worker } => {
+                self.waiting.push(worker);
+                self.hasten_checkpoint(Duration::ZERO, cx.now);
+                self.answer_waiting(cx);
             }
             BackendMessage::Settled { batch } => self.hold_or_apply(Held::Settled(batch), cx),
             BackendMessage::Rejected(rejection) => self.held.push_back(Held::Rejected(rejection)),

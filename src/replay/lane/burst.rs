@@ -4,6 +4,7 @@
 use std::hint::black_box;
 
 use super::lookup::Due;
+use super::resends::Resends;
 use super::{Lane, LaneContext, LaneSettings, Pending, State, Step};
 use crate::binlog::request::Composed;
 use crate::binlog::{Lifetime, Record};
@@ -166,6 +167,9 @@ impl Lane {
             Due::Write(lifetime) => lifetime,
             Due::Lookup => lifetime,
         };
+        if due != Due::Lookup && Resends::count(&record) && !self.resends.may_go() {
+            return Write::Ends(End::Full);
+        }
         let start = self.in_flight.bytes();
         let head = self.in_flight.head();
         let template = &settings.template;

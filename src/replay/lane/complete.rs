@@ -1,7 +1,9 @@
 //! How records leave a lane: acknowledged or rejected, always from the front.
 
 use super::raw_line::line_of;
+use super::resends::Resends;
 use super::{Lane, LaneContext};
+use crate::binlog::Record;
 use crate::replay::outcome::Settlement;
 
 impl Lane {
@@ -14,6 +16,10 @@ impl Lane {
         let front = self.pending[0];
         if expired {
             cx.counters.expired.add(1);
+        }
+        let bytes = cx.held.bytes(front.batch, front.at, front.bytes);
+        if Resends::count(&Record::parse_checked(bytes)) {
+            self.resends.handle_settled();
         }
         cx.results
             .settle(cx.held, front.batch, front.line, settlement);

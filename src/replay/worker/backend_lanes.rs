@@ -29,6 +29,8 @@ pub(super) struct BackendLanes {
     /// Lines that were let go of after they had been sent, since this was last told.
     pub(super) sent: Vec<(SegmentId, u32)>,
     pub(super) drain: Option<Drain>,
+    /// A checkpoint was asked for, and is not durable yet.
+    pub(super) awaits_checkpoint: bool,
 }
 
 /// A flush that lets what is in flight be answered first.

@@ -5,6 +5,7 @@ mod idle;
 mod long;
 mod lookup;
 mod poison;
+mod resends;
 mod what_is_sent;
 
 use proptest::prelude::*;

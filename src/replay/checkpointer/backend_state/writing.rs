@@ -16,7 +16,7 @@ use crate::replay::checkpointer::store::{
 };
 use crate::replay::disk::{Area, Disk, unless_missing};
 use crate::replay::durable_write::{Completed, JobId, Submitted};
-use crate::replay::messages::ControlMessage;
+use crate::replay::messages::{ControlMessage, WorkerMessage};
 
 impl<D: Disk> Context<'_, D> {
     /// Releases the spare room if the write failed because the disk is full. Returns whether a
@@ -90,6 +90,7 @@ impl BackendState {
             Ok(()) if self.rejected_failed || self.checkpoint_failed || self.is_under_way() => {}
             Ok(()) => self.fault.clear(&self.info, cx.outbox),
         }
+        self.answer_waiting(cx);
     }
 
     /// Rejects lines that were never read from a log: those in a deleted file after its last
@@ -266,6 +267,7 @@ impl BackendState {
     /// Begins a checkpoint of the ledger as it is now.
     fn begin_checkpoint<D: Disk>(&mut self, cx: &mut Context<'_, D>) -> Result<(), StoreError> {
         let mut durable_write = self.durable_write.take().expect("none is under way");
+        self.waiting_for_this.append(&mut self.waiting);
         let ledger = self.expect_ledger();
         replace_checkpoint(&mut durable_write.steps, ledger.forgets_files());
         ledger.begin_checkpoint().encode(&mut durable_write.bytes);
@@ -308,6 +310,7 @@ impl BackendState {
                 if cx.makes_room_after(&failed, self.room_made_before) {
                     // It is retried in this turn or the next, before anybody else takes the room.
                     self.checkpoint_at = Duration::ZERO;
+                    self.waiting.append(&mut self.waiting_for_this);
                     self.is_last_begun = false;
                     return Ok(());
                 }
@@ -320,8 +323,35 @@ impl BackendState {
         counters.checkpoints.add(1);
         counters.checkpoint_unix.set(cx.now.unix);
         self.checkpoint_at = self.next_checkpoint_at(cx.settings.checkpoint_interval, cx.now);
+        if !self.waiting.is_empty() {
+            self.hasten_checkpoint(Duration::ZERO, cx.now);
+        }
         self.remove_replaced(cx);
         Ok(())
+    }
+
+    /// Answers workers that wait for a checkpoint, but for those whose one is under way or to come.
+    /// While none can be written, they are not held up.
+    pub(in crate::replay::checkpointer) fn answer_waiting<D: Disk>(
+        &mut self,
+        cx: &mut Context<'_, D>,
+    ) {
+        if self.waiting.is_empty() && self.waiting_for_this.is_empty() {
+            return;
+        }
+        let changed = self.ledger.as_ref().is_some_and(BackendLedger::is_changed);
+        let mut answered = match self.is_under_way() && !self.fault.is_some() {
+            true => Vec::new(),
+            false => std::mem::take(&mut self.waiting_for_this),
+        };
+        if self.fault.is_some() || !changed && !self.is_under_way() {
+            answered.append(&mut self.waiting);
+        }
+        let backend = self.info.id;
+        for worker in answered {
+            cx.outbox
+                .worker(worker, WorkerMessage::CheckpointDurable { backend });
+        }
     }
 
     fn next_checkpoint_at(&self, interval: Duration, now: Now) -> Duration {

@@ -9,7 +9,7 @@ use crate::replay::checkpointer::Turn;
 use crate::replay::disk::Area;
 use crate::replay::messages::{
     BackendId, BackendMessage, CheckpointerMessage, Component, ControlMessage, FileId, FileOpened,
-    FileStart, ReaderMessage, SegmentId,
+    FileStart, ReaderMessage, SegmentId, WorkerMessage,
 };
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 
@@ -461,6 +461,77 @@ fn a_shorter_checkpoint_interval_holds_at_once() {
     fixture.turn();
     fixture.pass(1);
     assert_eq!(fixture.counts().durable_settled, 2);
+}
+
+impl Fixture {
+    /// A worker asks for a checkpoint.
+    fn ask_for_checkpoint(&mut self) {
+        let message = BackendMessage::Checkpoint { worker: 0 };
+        self.send(CheckpointerMessage::Of(B, message));
+        self.turn();
+    }
+
+    /// Whether the worker has got its answer.
+    fn has_answered(&self) -> bool {
+        let answer = self.links.workers[0].receive();
+        assert!(answer.is_none() || self.links.workers[0].receive().is_none());
+        matches!(
+            answer,
+            Some(WorkerMessage::CheckpointDurable { backend: B })
+        )
+    }
+}
+
+/// A log of ten lines of which one is settled and durable, and another only settled.
+fn settled_since() -> Fixture {
+    let mut fixture = storied();
+    fixture.open(1, LOG, FileStart::New);
+    fixture.segment(0, 1, 0, 10, &[]);
+    fixture.settle(0, &[0]);
+    fixture.turn();
+    fixture.pass(1);
+    fixture.settle(0, &[1]);
+    fixture.turn();
+    assert_eq!(fixture.counts().durable_settled, 1);
+    fixture
+}
+
+#[test]
+fn a_worker_that_asks_for_a_checkpoint_hears_when_it_is_durable() {
+    let mut fixture = settled_since();
+    fixture.disk.set_chains_wait(true);
+    fixture.ask_for_checkpoint();
+    let begun = fixture.disk.chains_under_way();
+    assert_eq!(begun.len(), 1, "at once");
+    assert!(!fixture.has_answered(), "it is not durable yet");
+    // What is settled now is not in it: whoever asks behind that waits for the next one.
+    fixture.settle(0, &[2]);
+    fixture.ask_for_checkpoint();
+    while !fixture.disk.step_chain(begun[0]) {}
+    fixture.turn();
+    assert!(fixture.has_answered());
+    assert_eq!(fixture.counts().durable_settled, 2);
+    let next = fixture.disk.chains_under_way();
+    assert_eq!(next.len(), 1, "it comes at once, too");
+    while !fixture.disk.step_chain(next[0]) {}
+    fixture.turn();
+    assert!(fixture.has_answered());
+    assert_eq!(fixture.counts().durable_settled, 3);
+    fixture.ask_for_checkpoint();
+    assert!(fixture.has_answered(), "there is nothing to write");
+}
+
+/// Records go on, as they do without a checkpoint.
+#[test]
+fn a_worker_is_not_held_up_while_no_checkpoint_can_be_written() {
+    let mut fixture = settled_since();
+    let op = Op::Write(Area::State);
+    fixture.disk.fail(op, ErrorKind::StorageFull, 0, u32::MAX);
+    fixture.ask_for_checkpoint();
+    assert!(fixture.has_answered());
+    assert_eq!(fixture.counts().durable_settled, 1);
+    fixture.ask_for_checkpoint();
+    assert!(fixture.has_answered());
 }
 
 #[test]

@@ -51,6 +51,9 @@ fn links() -> CheckpointerLinks {
         mailbox: Arc::new(Mailbox::new(4096, Box::new(NoWaker))),
         reader: Arc::new(Mailbox::new(4, Box::new(NoWaker))),
         control: Arc::new(Mailbox::new(4, Box::new(NoWaker))),
+        workers: (0..WORKERS)
+            .map(|_| Arc::new(Mailbox::new(4, Box::new(NoWaker))))
+            .collect(),
         settled_pool: Arc::new(VecPool::new(4)),
     }
 }

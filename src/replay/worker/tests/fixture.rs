@@ -298,6 +298,9 @@ impl Fixture {
                     );
                     told.push(format!("flushed {epoch}"));
                 }
+                CheckpointerMessage::Of(_, BackendMessage::Checkpoint { worker: 0 }) => {
+                    told.push("checkpoint".to_owned());
+                }
                 other => panic!("a worker does not say {other:?}"),
             }
         }

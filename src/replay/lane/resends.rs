@@ -1,0 +1,61 @@
+//! How many writes of sorted sets a lane may be ahead of what a checkpoint has of it.
+//!
+//! Should this process be killed, the next one looks up what may have been sent since the last
+//! checkpoint. From version 64 on a lookup tells no more than [`WRITES_AHEAD_MAX`] writes of a
+//! member apart (guarantees, G4). So a lane that has as many settled writes of that kind as it may
+//! stops before the next one, until a checkpoint has them; it asks for one when it has half of
+//! them.
+//!
+//! ```text
+//!   durable ──▶ settled: at most SETTLED_MAX more ──▶ in flight: at most a burst
+//! ```
+
+use crate::binlog::Record;
+use crate::binlog::version::WRITES_AHEAD_MAX;
+use crate::limits::BURST_REQUESTS_MAX;
+
+/// So many settled writes may be missing from the checkpoint.
+const SETTLED_MAX: u64 = (WRITES_AHEAD_MAX - BURST_REQUESTS_MAX) as u64;
+
+/// See the module. Each is a number of writes since the lane began.
+#[derive(Debug, Default)]
+pub(super) struct Resends {
+    /// Settled.
+    settled: u64,
+    /// Settled when a checkpoint was asked for.
+    asked: u64,
+    /// In a durable checkpoint.
+    durable: u64,
+}
+
+impl Resends {
+    /// Whether a record is of that kind.
+    pub(super) fn count(record: &Record<'_>) -> bool {
+        record.version >= 64 && record.is_harmful_twice()
+    }
+
+    /// Whether another one may go.
+    pub(super) fn may_go(&self) -> bool {
+        self.settled - self.durable < SETTLED_MAX
+    }
+
+    /// One is settled.
+    pub(super) fn handle_settled(&mut self) {
+        self.settled += 1;
+    }
+
+    /// Whether it is time to ask for a checkpoint.
+    pub(super) fn wants_checkpoint(&self) -> bool {
+        self.settled - self.durable >= SETTLED_MAX / 2
+    }
+
+    /// A checkpoint was asked for, behind all that is settled.
+    pub(super) fn handle_asked(&mut self) {
+        self.asked = self.settled;
+    }
+
+    /// It is durable.
+    pub(super) fn handle_durable(&mut self) {
+        self.durable = self.asked;
+    }
+}

@@ -7,8 +7,8 @@
 //!
 //! `line` finds and decodes the payload, `long_line` does the same in pieces, `record` reads its
 //! fields, `method` has a row for each method, `key` tells which records must stay in order,
-//! `lifetime` what is left of a ttl, `version` which one hustdb keeps, `request` writes what is sent.
-//! Everything here is pure and takes any bytes.
+//! `lifetime` what is left of a ttl, `version` which one hustdb keeps, `request` writes what is
+//! sent. Everything here is pure and takes any bytes.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod key;

@@ -70,6 +70,8 @@ struct Pending {
     maybe_sent: bool,
     /// Whether it was sent here.
     sent: bool,
+    /// It counts for [`Resends`], as was seen when its bytes were read last.
+    counts: bool,
     /// It was the first of a burst that was lost with a connection that had been idle.
     lost_idle: bool,
     /// What the backend was found to have of it on this connection, unless it was written since.
@@ -216,6 +218,7 @@ impl Lane {
             written_unix: fed.written_unix,
             maybe_sent: fed.maybe_sent,
             sent: false,
+            counts: false,
             lost_idle: false,
             found: None,
             done: None,

@@ -147,6 +147,8 @@ impl Lane {
         let value_bytes = cx.held.value_bytes(pending.batch, &record);
         let is_long = cx.held.long_body(pending.batch).is_some();
         let lifetime = Lifetime::of(&record, pending.written_unix, cx.now.unix);
+        let counts = Resends::count(&record);
+        self.pending[at].counts = counts;
         let due = match pending.done {
             Some(settlement) => Due::Nothing(settlement),
             None => {
@@ -167,7 +169,7 @@ impl Lane {
             Due::Write(lifetime) => lifetime,
             Due::Lookup => lifetime,
         };
-        if due != Due::Lookup && Resends::count(&record) && !self.resends.may_go() {
+        if counts && due != Due::Lookup && !self.resends.may_go() {
             return Write::Ends(End::Full);
         }
         let start = self.in_flight.bytes();

@@ -1,9 +1,7 @@
 //! How records leave a lane: acknowledged or rejected, always from the front.
 
 use super::raw_line::line_of;
-use super::resends::Resends;
 use super::{Lane, LaneContext};
-use crate::binlog::Record;
 use crate::replay::outcome::Settlement;
 
 impl Lane {
@@ -17,8 +15,7 @@ impl Lane {
         if expired {
             cx.counters.expired.add(1);
         }
-        let bytes = cx.held.bytes(front.batch, front.at, front.bytes);
-        if Resends::count(&Record::parse_checked(bytes)) {
+        if front.counts {
             self.resends.handle_settled();
         }
         cx.results

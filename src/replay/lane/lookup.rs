@@ -52,6 +52,7 @@ use std::cmp::Ordering::{self, Equal, Greater, Less};
 use std::collections::HashSet;
 
 use super::poison::order_of;
+use super::resends::Resends;
 use super::{Lane, LaneContext};
 use crate::binlog::method::Ttl;
 use crate::binlog::{Lifetime, Record, version};
@@ -210,6 +211,7 @@ impl Lane {
                 self.in_flight.truncate(start);
                 break;
             }
+            self.pending[at].counts = Resends::count(&record);
             self.push_request(Kind::Lookup, lookup, at, cx.held);
             lookups += 1;
             if is_long || start + bytes >= burst_bytes_max {

@@ -5,8 +5,8 @@
 //! and again rise in steps, fall once they have passed 65,536, and come round:
 //!
 //! ```text
-//!  given   63   64   81   98 … 65,646     126 …  (192 later) 65,646 …
-//!  stored  63   80   97  114 …    125     142 …
+//!  given   63   64   81   98 … 65,643   124 …  (192 later) 65,643 …
+//!  stored  63   80   97  114 …    123   140 …
 //! ```
 //!
 //! A lower number is then no older one. Which is older is told by how many writes lead from one to
@@ -15,8 +15,8 @@
 use std::cmp::Ordering;
 
 /// So many writes at most are looked ahead: as many as may have been sent of one key without its
-/// being known, and fewer than the 192 after which a version comes round. What is left of those is
-/// for masters that number differently.
+/// being known, and fewer than the 192 after which a version comes round. So what is up to 32 writes behind
+/// is told from what is ahead.
 pub(crate) const WRITES_AHEAD_MAX: usize = 160;
 
 /// What hustdb reads back of a version that it was given (`set_version` and `version` of its
@@ -26,34 +26,52 @@ pub fn stored(version: u32) -> u32 {
     version % 65_536 + 16 * (version / 64 % 64)
 }
 
+/// What the version of a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The one that the write was given.
+    Given,
+    /// That, or the one that was stored: a removal tells it, and so does a zadd that sets the score
+    /// that is there.
+    GivenOrStored,
+}
+
 /// How what a backend has, by the version that it tells, stands to a record of `version`: `Less` is
-/// what was there before that was written, `Equal` what it left, `Greater` what later writes did.
+/// what was there before that was written, else it is what it left, or what later writes did.
 #[must_use]
-pub fn compare(found: u32, version: u32) -> Ordering {
+pub fn compare(found: u32, version: u32, origin: Origin) -> Ordering {
     if found >= version {
         return found.cmp(&version);
     }
     if found + 1 == version {
         return Ordering::Less;
     }
-    let mut left = stored(version);
-    for ahead in 0..WRITES_AHEAD_MAX {
-        if left == found {
-            return if ahead == 0 {
-                Ordering::Equal
-            } else {
-                Ordering::Greater
-            };
-        }
-        left = stored(left + 1);
+    let left = stored(version);
+    if left == found {
+        return Ordering::Equal;
     }
-    Ordering::Less
+    let is_later =
+        leads_to(left, found) || origin == Origin::GivenOrStored && leads_to(version, found);
+    if is_later {
+        Ordering::Greater
+    } else {
+        Ordering::Less
+    }
+}
+
+/// Whether some writes, one behind the other, make what is stored this.
+fn leads_to(mut stored_version: u32, found: u32) -> bool {
+    (1..WRITES_AHEAD_MAX).any(|_| {
+        stored_version = stored(stored_version + 1);
+        stored_version == found
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::Origin::{Given, GivenOrStored};
     use super::*;
     use crate::fake_hustdb::store::{VERSION_MAX, kept_version};
 
@@ -86,7 +104,9 @@ mod tests {
     fn versions_below_64_compare_as_numbers() {
         for found in 0..64 {
             for version in 1..64 {
-                assert_eq!(compare(found, version), found.cmp(&version));
+                for origin in [Given, GivenOrStored] {
+                    assert_eq!(compare(found, version, origin), found.cmp(&version));
+                }
             }
         }
     }
@@ -100,21 +120,35 @@ mod tests {
         ) {
             let versions: Vec<u32> = live(first).take(at + WRITES_AHEAD_MAX).collect();
             let record = versions[at];
-            prop_assert_eq!(compare(record - 1, record), Ordering::Less);
+            prop_assert_eq!(compare(record - 1, record, Given), Ordering::Less);
             for &later in &versions[at..] {
-                prop_assert_ne!(compare(stored(later), record), Ordering::Less, "{}", later);
+                prop_assert_ne!(compare(stored(later), record, Given), Ordering::Less, "{}", later);
             }
             // A few writes back, as where the masters number differently.
             for &earlier in &versions[at.saturating_sub(24)..at] {
                 let found = stored(earlier);
                 let has_fallen = found >= record;
-                prop_assert_eq!(compare(found, record) == Ordering::Less, !has_fallen);
+                prop_assert_eq!(compare(found, record, Given) == Ordering::Less, !has_fallen);
+            }
+        }
+
+        /// A zadd that sets the score that is there changes nothing, and tells what is stored.
+        #[test]
+        fn what_comes_behind_a_record_of_the_stored_version_is_told_too(
+            first in 0_u32..66_000,
+            at in 0_usize..600,
+        ) {
+            let versions: Vec<u32> = live(first).take(at + WRITES_AHEAD_MAX).collect();
+            let record = stored(versions[at]);
+            for &later in &versions[at + 1..] {
+                let found = stored(later);
+                prop_assert_ne!(compare(found, record, GivenOrStored), Ordering::Less);
             }
         }
 
         #[test]
         fn no_number_makes_it_panic(found: u32, version: u32) {
-            let _ = compare(found, version);
+            let _ = compare(found, version, GivenOrStored);
         }
     }
 }

@@ -10,6 +10,7 @@
 //!                ▼
 //!   outbox ─▶ reader:     Plan, SegmentDone, FileDeleted, StorePaused
 //!             controller: Flushed, StoreFault, SyncPoint…, Requeued, CheckpointerDone
+//!             workers:    CheckpointDurable, where they have asked for one sooner
 //! ```
 //!
 //! A driver calls [`Checkpointer::turn`] until it returns [`Turn::Done`]: at once after

@@ -4,10 +4,10 @@
 //!            Backend, Up, Down                 Batch
 //!  control ───────────────────▶ reader ───────────────────▶ workers
 //!     ▲  │                       ▲    │ FileOpened, Segment,    │ Settled, Rejected,
-//!     │  │ Open, Flush, Ttl      │    │ Rejected, Flushed       │ Flushed
+//!     │  │ Open, Flush, Ttl      │    │ Rejected, Flushed       │ Flushed, Checkpoint
 //!     │  └──────────▶ workers    │    ▼                         ▼
 //!     │                          └── checkpointer ◀───────────────────┘
-//!     └── workers: Trouble      Plan, SegmentDone, FileDeleted
+//!     └── workers: Trouble      Plan, SegmentDone, FileDeleted; to workers: CheckpointDurable
 //! ```
 //!
 //! **Epochs.** A backend's epoch counts how often its pipeline has been flushed. Control raises it

@@ -398,7 +398,9 @@ impl Worker {
         if cfg!(debug_assertions) {
             lane.check_invariants();
         }
-        let asks_checkpoint = !lanes.awaits_checkpoint && lane.wants_checkpoint();
+        // Nothing is said of a backend behind `Flushed`: its lanes are empty from then on.
+        let asks_checkpoint =
+            !lanes.awaits_checkpoint && !lane.is_empty() && lane.wants_checkpoint();
         lanes.count_connection(had_connection, lane.has_connection());
         let has_settled = !lanes.settled.is_empty();
         let must_wait = lanes.long_trials.waits_until(now.monotonic).is_some();

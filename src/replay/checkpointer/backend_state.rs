@@ -109,8 +109,9 @@ pub(super) struct BackendState {
     replaced: Vec<String>,
     /// The stored outages are to be removed.
     forgets_outages: bool,
-    /// When the next checkpoint may be written.
+    /// When the next checkpoint may be written, and when the last one ended.
     checkpoint_at: Duration,
+    checkpoint_ended_at: Duration,
     /// Workers that wait for a checkpoint which is not begun yet; and for the one under way.
     waiting: Vec<usize>,
     waiting_for_this: Vec<usize>,
@@ -150,6 +151,7 @@ impl BackendState {
             replaced: Vec::new(),
             forgets_outages: false,
             checkpoint_at: Duration::ZERO,
+            checkpoint_ended_at: Duration::ZERO,
             waiting: Vec::new(),
             waiting_for_this: Vec::new(),
             checkpoint_bytes: 0,
@@ -237,7 +239,7 @@ impl BackendState {
             }
             BackendMessage::Checkpoint { worker } => {
                 self.waiting.push(worker);
-                self.hasten_checkpoint(Duration::ZERO, cx.now);
+                self.hasten_for_waiting();
                 self.answer_waiting(cx);
             }
             BackendMessage::Settled { batch } => self.hold_or_apply(Held::Settled(batch), cx),

@@ -186,7 +186,7 @@ impl Lane {
         let at = self.due_at();
         let pending = &mut self.pending[at];
         let bytes = cx.held.bytes(pending.batch, pending.at, pending.bytes);
-        match judge_lookup(response, Record::parse_checked(bytes).version) {
+        match judge_lookup(response, &Record::parse_checked(bytes)) {
             Lookup::Refused => return Err(Trouble::Refused),
             Lookup::Trouble => return Err(Trouble::Answer(describe(response))),
             Lookup::Found(found) => pending.found = Some(found),

@@ -15,9 +15,6 @@ impl Lane {
         if expired {
             cx.counters.expired.add(1);
         }
-        if front.counts {
-            self.resends.handle_settled();
-        }
         cx.results
             .settle(cx.held, front.batch, front.line, settlement);
         self.pop_front(cx);
@@ -42,6 +39,9 @@ impl Lane {
             .pop_front()
             .expect("a settled record was waiting");
         self.completed += 1;
+        if front.counts {
+            self.resends.handle_settled();
+        }
         self.poison.forget(cx.held, front);
         if let Some(chunk) = cx.held.complete_one(front.batch) {
             cx.results.release(chunk);

@@ -55,6 +55,7 @@ use super::poison::order_of;
 use super::resends::Resends;
 use super::{Lane, LaneContext};
 use crate::binlog::method::Ttl;
+use crate::binlog::version::Origin;
 use crate::binlog::{Lifetime, Record, version};
 use crate::http::response::Response;
 use crate::replay::in_flight::Kind;
@@ -143,13 +144,16 @@ impl Due {
     }
 }
 
-/// What the answer to a lookup of a record with the version `of_record` says. Every answer that
-/// hustdb gives once it has looked has a `Version`; one without is not its own, and says nothing of
-/// what it has.
-pub(super) fn judge_lookup(response: &Response, of_record: u32) -> Lookup {
+/// What the answer to a lookup of this record says. Every answer that hustdb gives once it has
+/// looked has a `Version`; one without is not its own, and says nothing of what it has.
+pub(super) fn judge_lookup(response: &Response, record: &Record<'_>) -> Lookup {
+    let origin = match record.adds() {
+        true => Origin::Given,
+        false => Origin::GivenOrStored,
+    };
     let compare = |found: u32| match failpoint!(CompareNumbers) {
-        true => found.cmp(&of_record),
-        false => version::compare(found, of_record),
+        true => found.cmp(&record.version),
+        false => version::compare(found, record.version, origin),
     };
     match (response.status, response.version) {
         (200, Some(found)) => Lookup::Found(Found::Live(compare(found))),
@@ -386,7 +390,8 @@ mod tests {
                         (401, None) if challenge => Lookup::Refused,
                         _ => Lookup::Trouble,
                     };
-                    assert_eq!(judge_lookup(&response, 5), expected, "{response:?}");
+                    let record = record(Method::Zadd, 1);
+                    assert_eq!(judge_lookup(&response, &record), expected, "{response:?}");
                 }
             }
         }

@@ -2,13 +2,9 @@
 //!
 //! Should this process be killed, the next one looks up what may have been sent since the last
 //! checkpoint. From version 64 on a lookup tells no more than [`WRITES_AHEAD_MAX`] writes of a
-//! member apart (guarantees, G4). So a lane that has as many settled writes of that kind as it may
-//! stops before the next one, until a checkpoint has them; it asks for one when it has half of
-//! them.
-//!
-//! ```text
-//!   durable ──▶ settled: at most SETTLED_MAX more ──▶ in flight: at most a burst
-//! ```
+//! member apart (guarantees, G4). So a lane begins no further one once it has [`SETTLED_MAX`] that are
+//! settled and not durable; with the burst that is out then, it is no further ahead than that. It
+//! asks for a checkpoint when it has half of them.
 
 use crate::binlog::Record;
 use crate::binlog::version::WRITES_AHEAD_MAX;
@@ -20,7 +16,7 @@ const SETTLED_MAX: u64 = (WRITES_AHEAD_MAX - BURST_REQUESTS_MAX) as u64;
 /// See the module. Each is a number of writes since the lane began.
 #[derive(Debug, Default)]
 pub(super) struct Resends {
-    /// Settled.
+    /// Settled or rejected.
     settled: u64,
     /// Settled when a checkpoint was asked for.
     asked: u64,
@@ -39,7 +35,7 @@ impl Resends {
         self.settled - self.durable < SETTLED_MAX
     }
 
-    /// One is settled.
+    /// One is settled or rejected.
     pub(super) fn handle_settled(&mut self) {
         self.settled += 1;
     }

@@ -323,11 +323,19 @@ impl BackendState {
         counters.checkpoints.add(1);
         counters.checkpoint_unix.set(cx.now.unix);
         self.checkpoint_at = self.next_checkpoint_at(cx.settings.checkpoint_interval, cx.now);
+        self.checkpoint_ended_at = cx.now.monotonic;
         if !self.waiting.is_empty() {
-            self.hasten_checkpoint(Duration::ZERO, cx.now);
+            self.hasten_for_waiting();
         }
         self.remove_replaced(cx);
         Ok(())
+    }
+
+    /// Workers wait for the next checkpoint: it is due as soon as the last one lets it.
+    pub(in crate::replay::checkpointer) fn hasten_for_waiting(&mut self) {
+        let at = self.checkpoint_ended_at;
+        let at = at.saturating_add(rest_after(self.checkpoint_bytes));
+        self.checkpoint_at = self.checkpoint_at.min(at);
     }
 
     /// Answers workers that wait for a checkpoint, but for those whose one is under way or to come.
@@ -339,12 +347,13 @@ impl BackendState {
         if self.waiting.is_empty() && self.waiting_for_this.is_empty() {
             return;
         }
-        let changed = self.ledger.as_ref().is_some_and(BackendLedger::is_changed);
+        let is_changed = self.ledger.as_ref().is_some_and(BackendLedger::is_changed);
+        let is_durable = !is_changed && self.held.is_empty() && !self.is_under_way();
         let mut answered = match self.is_under_way() && !self.fault.is_some() {
             true => Vec::new(),
             false => std::mem::take(&mut self.waiting_for_this),
         };
-        if self.fault.is_some() || !changed && !self.is_under_way() {
+        if self.fault.is_some() || is_durable {
             answered.append(&mut self.waiting);
         }
         let backend = self.info.id;

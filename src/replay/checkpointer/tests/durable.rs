@@ -521,6 +521,22 @@ fn a_worker_that_asks_for_a_checkpoint_hears_when_it_is_durable() {
     assert!(fixture.has_answered(), "there is nothing to write");
 }
 
+#[test]
+fn what_waits_for_a_rejected_line_is_in_the_checkpoint_that_a_worker_asks_for() {
+    let mut fixture = settled_since();
+    fixture.pass(2);
+    fixture.disk.set_chains_wait(true);
+    fixture.reject(0, 2);
+    fixture.settle(0, &[3]);
+    fixture.ask_for_checkpoint();
+    assert!(!fixture.has_answered());
+    let begun = fixture.disk.chains_under_way();
+    while !fixture.disk.step_chain(begun[0]) {}
+    fixture.turn();
+    assert!(fixture.has_answered());
+    assert_eq!(fixture.counts().durable_settled, 4);
+}
+
 /// Records go on, as they do without a checkpoint.
 #[test]
 fn a_worker_is_not_held_up_while_no_checkpoint_can_be_written() {

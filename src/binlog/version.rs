@@ -15,8 +15,8 @@
 use std::cmp::Ordering;
 
 /// So many writes at most are looked ahead: as many as may have been sent of one key without its
-/// being known, and fewer than the 192 after which a version comes round. So what is up to 32 writes behind
-/// is told from what is ahead.
+/// being known, and fewer than the 192 after which a version comes round. So what is up to 32
+/// writes behind is told from what is ahead.
 pub(crate) const WRITES_AHEAD_MAX: usize = 160;
 
 /// What hustdb reads back of a version that it was given (`set_version` and `version` of its

@@ -2,9 +2,9 @@
 //!
 //! Should this process be killed, the next one looks up what may have been sent since the last
 //! checkpoint. From version 64 on a lookup tells no more than [`WRITES_AHEAD_MAX`] writes of a
-//! member apart (guarantees, G4). So a lane begins no further one once it has [`SETTLED_MAX`] that are
-//! settled and not durable; with the burst that is out then, it is no further ahead than that. It
-//! asks for a checkpoint when it has half of them.
+//! member apart (guarantees, G4). So a lane begins no further one once it has [`SETTLED_MAX`] that
+//! are settled and not durable; with the burst that is out then, it is no further ahead than that.
+//! It asks for a checkpoint when it has half of them.
 
 use crate::binlog::Record;
 use crate::binlog::version::WRITES_AHEAD_MAX;

@@ -213,12 +213,6 @@ impl TestDisk {
         self.world().faults.clear();
     }
 
-    /// Whether some calls fail now, or will.
-    #[must_use]
-    pub fn has_faults(&self) -> bool {
-        self.world().faults.iter().any(|fault| fault.failing > 0)
-    }
-
     /// Changing calls so far.
     #[must_use]
     pub fn steps(&self) -> u64 {

@@ -174,6 +174,7 @@ impl World {
             "the disk: {op:?} fails {times} times after {spared}"
         ));
         self.disk.inner.fail(op, kind, spared, times);
+        self.disk_fails = true;
         if [Op::Open(Area::State), Op::Read(Area::State)].contains(&op) {
             // A checkpoint that cannot be read time and again is held for lost.
             for backend in &mut self.backends {
@@ -290,12 +291,15 @@ impl World {
         self.disk.inner.fail(op, ErrorKind::StorageFull, 0, times);
         let blow = Blow::Disk;
         self.soon(ms(3_000), Event::Mend { blow });
-        self.ends_hard = true;
+        self.disk_fails = true;
     }
 
     pub(crate) fn mend(&mut self, blow: Blow) {
         match blow {
-            Blow::Disk => self.disk.inner.mend(),
+            Blow::Disk => {
+                self.disk.inner.mend();
+                self.disk_fails = false;
+            }
             Blow::Backend { place, change } => {
                 if self.backends[place].changes == change {
                     self.mend_backend(place);

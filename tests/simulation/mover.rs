@@ -195,6 +195,8 @@ impl World {
         };
         let first_line = usize::try_from(first).expect("it is one of a few");
         if let Some(number) = self.disk.inner.copy_out(&backend, &file, first_line) {
+            // What the server has deleted under this name was another one.
+            self.disk.deleted.remove(&(backend.clone(), file.clone()));
             self.backends[place].oracle.handle_replaced(&file, first);
             self.note(format_args!(
                 "{place}: somebody replaces {file} by its lines from {first}"

@@ -178,8 +178,8 @@ pub(crate) struct World {
     pub(crate) healed: bool,
     /// Somebody had taken logs away, or moved them, by then.
     pub(crate) logs_were_moved: bool,
-    /// The server is stopped, and what it rejects at its end may not be written.
-    pub(crate) ends_hard: bool,
+    /// Calls to the disk fail, or did a moment ago: what is rejected at an end may not be written.
+    pub(crate) disk_fails: bool,
     /// Increments that HA has not logged yet.
     pub(crate) increments_to_log: usize,
     /// Turns of all threads since this was last set to 0.
@@ -243,7 +243,7 @@ impl World {
             forgotten: ForgottenTotals::default(),
             healed: false,
             logs_were_moved: false,
-            ends_hard: false,
+            disk_fails: false,
             increments_to_log: 0,
             turns: 0,
             random,
@@ -521,7 +521,7 @@ impl World {
     pub(crate) fn end_life(&mut self) {
         self.server = None;
         self.orders.handle_life_end();
-        if std::mem::take(&mut self.ends_hard) || self.disk.inner.has_faults() {
+        if self.disk_fails {
             for backend in &mut self.backends {
                 backend.oracle.handle_death();
             }

@@ -87,6 +87,8 @@ pub trait Answers {
 pub struct Listener {
     /// `None` once no more connections are accepted.
     socket: Option<TcpListener>,
+    /// systemd has the socket, too, and goes on listening.
+    is_handed_over: bool,
     address: SocketAddr,
     options: ListenerOptions,
     access: Access,
@@ -198,9 +200,11 @@ impl Listener {
         registry: &Registry,
         base: Token,
     ) -> Result<Self, ListenError> {
+        let is_handed_over = handed_over.is_some();
         let (socket, address) = accept::open(&options, handed_over, registry, base)?;
         Ok(Self {
             socket: Some(socket),
+            is_handed_over,
             address,
             options,
             access,

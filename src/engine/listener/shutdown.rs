@@ -10,7 +10,10 @@
 //! What waits to be accepted after [`Listener::shut`] is refused with a socket of our own; with one
 //! that systemd holds it waits for the process that comes next.
 
+use std::os::fd::AsFd;
+
 use crate::engine::listener::Listener;
+use crate::engine::os::socket::shut_down;
 
 impl Listener {
     /// From now on each answer is the last of its connection, and says so.
@@ -23,8 +26,13 @@ impl Listener {
 
     /// Lets nobody in any more.
     pub fn shut(&mut self) {
-        // Closing the socket takes it out of the poller.
-        self.socket = None;
+        // Closing the socket takes it out of the poller. That alone would not end its listening at
+        // once: between its fork and its exec, a child process has it open, too.
+        if let Some(socket) = self.socket.take()
+            && !self.is_handed_over
+        {
+            shut_down(socket.as_fd());
+        }
         self.accept_at = None;
     }
 
@@ -37,5 +45,33 @@ impl Listener {
             let was_answered = http.answered() > 0 && http.is_idle();
             was_answered || http.closing() && http.outgoing().is_empty()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use mio::{Poll, Token};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::engine::listen_options::listener_options;
+    use crate::engine::os::socket::listen;
+
+    #[test]
+    fn its_port_is_free_although_a_child_process_still_has_the_socket() {
+        let poll = Poll::new().unwrap();
+        let text = r#"{"network": {"port": 0, "bind": "127.0.0.1"}}"#;
+        let config = Config::parse(text, Path::new("sync_server.json")).unwrap();
+        let options = listener_options(&config, 100);
+        let access = Box::new(|_| true);
+        let mut listener = Listener::bind(options, access, poll.registry(), Token(0)).unwrap();
+        let socket = listener.socket.as_ref().unwrap();
+        let childs = socket.as_fd().try_clone_to_owned().unwrap();
+        listener.shut();
+        let again = listen(listener.local_addr(), &listener.options.socket);
+        assert!(again.is_ok(), "{again:?}");
+        drop(childs);
     }
 }

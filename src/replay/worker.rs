@@ -312,10 +312,16 @@ impl Worker {
             self.backends.resize_with(backend.index() + 1, || None);
         }
         let known = self.backends[backend.index()].take();
-        let awaits_checkpoint = known.as_ref().is_some_and(|lanes| lanes.awaits_checkpoint);
-        let (mut slots, settled, long_trials) = known.map_or_else(Default::default, |lanes| {
-            (lanes.slots, lanes.settled, lanes.long_trials.begun_anew())
-        });
+        let (mut slots, settled, long_trials, awaits_checkpoint) =
+            known.map_or_else(Default::default, |lanes| {
+                let long_trials = lanes.long_trials.begun_anew();
+                (
+                    lanes.slots,
+                    lanes.settled,
+                    long_trials,
+                    lanes.awaits_checkpoint,
+                )
+            });
         for lane in (self.index..settings.lanes as usize)
             .step_by(self.workers)
             .skip(slots.len())

@@ -348,12 +348,12 @@ impl BackendState {
             return;
         }
         let is_changed = self.ledger.as_ref().is_some_and(BackendLedger::is_changed);
-        let is_durable = !is_changed && self.held.is_empty() && !self.is_under_way();
-        let mut answered = match self.is_under_way() && !self.fault.is_some() {
-            true => Vec::new(),
-            false => std::mem::take(&mut self.waiting_for_this),
-        };
-        if self.fault.is_some() || is_durable {
+        let has_ended = self.fault.is_some() || !self.is_under_way();
+        let mut answered = Vec::new();
+        if has_ended {
+            answered.append(&mut self.waiting_for_this);
+        }
+        if self.fault.is_some() || has_ended && !is_changed && self.held.is_empty() {
             answered.append(&mut self.waiting);
         }
         let backend = self.info.id;

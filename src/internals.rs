@@ -109,7 +109,7 @@ pub mod fake_hustdb {
         pub use crate::fake_hustdb::query::{Call, Method, Request, Space, Verb, decode};
     }
     pub mod store {
-        pub use crate::fake_hustdb::store::{Effect, Store, kept_version};
+        pub use crate::fake_hustdb::store::{Effect, Store, kept_version, live_versions};
     }
 }
 

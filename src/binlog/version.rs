@@ -14,6 +14,9 @@
 
 use std::cmp::Ordering;
 
+/// Below this a version is stored as it is given.
+pub(crate) const STORED_OTHERWISE_FROM: u32 = 64;
+
 /// So many writes at most are looked ahead: as many as may have been sent of one key without its
 /// being known, and fewer than the 192 after which a version comes round. So what is up to 32
 /// writes behind is told from what is ahead.
@@ -73,16 +76,7 @@ mod tests {
 
     use super::Origin::{Given, GivenOrStored};
     use super::*;
-    use crate::fake_hustdb::store::{VERSION_MAX, kept_version};
-
-    /// The versions that live writes get, from one whose predecessor has left `stored`.
-    fn live(mut left: u32) -> impl Iterator<Item = u32> {
-        std::iter::from_fn(move || {
-            let version = left + 1;
-            left = stored(version);
-            Some(version)
-        })
-    }
+    use crate::fake_hustdb::store::{VERSION_MAX, kept_version, live_versions};
 
     #[test]
     fn what_is_stored_is_what_the_fake_hustdb_keeps() {
@@ -94,16 +88,16 @@ mod tests {
     /// As a running hustdb 1.9 has numbered them.
     #[test]
     fn live_writes_are_numbered_as_by_hustdb() {
-        let versions: Vec<u32> = live(61).take(8).collect();
+        let versions: Vec<u32> = live_versions(61).take(8).collect();
         assert_eq!(versions, [62, 63, 64, 81, 98, 115, 132, 165]);
-        let versions: Vec<u32> = live(1_247).take(6).collect();
+        let versions: Vec<u32> = live_versions(1_247).take(6).collect();
         assert_eq!(versions, [1_248, 1_553, 1_938, 2_419, 3_012, 3_765]);
     }
 
     #[test]
-    fn versions_below_64_compare_as_numbers() {
-        for found in 0..64 {
-            for version in 1..64 {
+    fn versions_that_are_stored_as_they_are_given_compare_as_numbers() {
+        for found in 0..STORED_OTHERWISE_FROM {
+            for version in 1..STORED_OTHERWISE_FROM {
                 for origin in [Given, GivenOrStored] {
                     assert_eq!(compare(found, version, origin), found.cmp(&version));
                 }
@@ -118,7 +112,7 @@ mod tests {
             first in 0_u32..66_000,
             at in 0_usize..600,
         ) {
-            let versions: Vec<u32> = live(first).take(at + WRITES_AHEAD_MAX).collect();
+            let versions: Vec<u32> = live_versions(first).take(at + WRITES_AHEAD_MAX).collect();
             let record = versions[at];
             prop_assert_eq!(compare(record - 1, record, Given), Ordering::Less);
             for &later in &versions[at..] {
@@ -138,7 +132,7 @@ mod tests {
             first in 0_u32..66_000,
             at in 0_usize..600,
         ) {
-            let versions: Vec<u32> = live(first).take(at + WRITES_AHEAD_MAX).collect();
+            let versions: Vec<u32> = live_versions(first).take(at + WRITES_AHEAD_MAX).collect();
             let record = stored(versions[at]);
             for &later in &versions[at + 1..] {
                 let found = stored(later);

@@ -354,6 +354,12 @@ pub fn kept_version(version: u32) -> u32 {
     of_64 * 16 + low
 }
 
+/// The versions that live writes of a key get, one behind the other, where `stored` is there.
+#[cfg(feature = "testing")]
+pub fn live_versions(stored: u32) -> impl Iterator<Item = u32> {
+    std::iter::successors(Some(stored + 1), |version| Some(kept_version(*version) + 1))
+}
+
 fn add(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> (Answer, Effect) {
     let found = entries.get(call.key);
     let stored_version = found.map(|entry| entry.version);

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hustdbsync::internals::fake_hustdb::Item;
-use hustdbsync::internals::fake_hustdb::store::kept_version;
+use hustdbsync::internals::fake_hustdb::store::{kept_version, live_versions};
 
 use crate::backend::{Life, Mood};
 use crate::mutation::{ADDED_MAX, Mutation, SCORES};
@@ -99,10 +99,8 @@ impl Counters {
     /// The versions of a counter, one behind the other, whichever master numbers.
     fn order(&self, key: &[u8]) -> Vec<u32> {
         let is_there = !key.contains(&b'.');
-        let first = kept_version(if is_there { self.first_version } else { 0 }) + 1;
-        let after = |version: &u32| Some(kept_version(*version) + 1);
-        let order = std::iter::successors(Some(first), after);
-        order.take(ADDED_MAX as usize).collect()
+        let stored = kept_version(if is_there { self.first_version } else { 0 });
+        live_versions(stored).take(ADDED_MAX as usize).collect()
     }
 
     /// The healthy master has taken it.

@@ -62,6 +62,11 @@ impl SimDisk {
         }
     }
 
+    /// What has this name from now on is not the log that the server has deleted.
+    pub(crate) fn handle_renewed(&mut self, backend: &str, name: &str) {
+        self.deleted.remove(&(backend.to_owned(), name.to_owned()));
+    }
+
     /// How long a log was when its folder was last listed in this life of the server.
     pub(crate) fn seen_bytes(&self, backend: &str, key: (u64, u64)) -> u64 {
         let listed = self.seen.listed();

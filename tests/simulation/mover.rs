@@ -169,8 +169,7 @@ impl World {
         }
         oracle.handle_copied(lines, to);
         disk.move_in(&backend, to, number);
-        // The server has deleted another one.
-        self.disk.deleted.remove(&(backend, to.to_owned()));
+        self.disk.handle_renewed(&backend, to);
         self.note(format_args!("{place}: somebody puts a copy there as {to}"));
         self.hint_name_soon(place);
     }
@@ -195,8 +194,7 @@ impl World {
         };
         let first_line = usize::try_from(first).expect("it is one of a few");
         if let Some(number) = self.disk.inner.copy_out(&backend, &file, first_line) {
-            // What the server has deleted under this name was another one.
-            self.disk.deleted.remove(&(backend.clone(), file.clone()));
+            self.disk.handle_renewed(&backend, &file);
             self.backends[place].oracle.handle_replaced(&file, first);
             self.note(format_args!(
                 "{place}: somebody replaces {file} by its lines from {first}"

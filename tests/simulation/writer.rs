@@ -335,7 +335,7 @@ impl World {
         self.backends[place].oracle.expect_stray(name, line);
         self.disk.inner.append_unlinked(meta, &text);
         // Who has it open still sees lines in it that were not read, and may say so.
-        self.disk.deleted.remove(&(backend.clone(), name.clone()));
+        self.disk.handle_renewed(backend, name);
         self.note(format_args!(
             "{backend}: somebody writes to {name}, which is deleted"
         ));
@@ -471,8 +471,7 @@ impl World {
         let name = self.backends[place].name.clone();
         let new_file = self.disk.inner.meta_of(&name, file).is_none();
         self.disk.inner.append_log(&name, file, bytes);
-        // What the server has deleted was another one.
-        self.disk.deleted.remove(&(name, file.to_owned()));
+        self.disk.handle_renewed(&name, file);
         self.note(format_args!(
             "{place}: HA writes {} bytes to {file}",
             bytes.len()

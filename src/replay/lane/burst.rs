@@ -147,7 +147,7 @@ impl Lane {
         let value_bytes = cx.held.value_bytes(pending.batch, &record);
         let is_long = cx.held.long_body(pending.batch).is_some();
         let lifetime = Lifetime::of(&record, pending.written_unix, cx.now.unix);
-        let counts = Resends::count(&record);
+        let counts = Resends::counts(&record);
         self.pending[at].counts = counts;
         let due = match pending.done {
             Some(settlement) => Due::Nothing(settlement),

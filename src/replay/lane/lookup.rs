@@ -215,7 +215,7 @@ impl Lane {
                 self.in_flight.truncate(start);
                 break;
             }
-            self.pending[at].counts = Resends::count(&record);
+            self.pending[at].counts = Resends::counts(&record);
             self.push_request(Kind::Lookup, lookup, at, cx.held);
             lookups += 1;
             if is_long || start + bytes >= burst_bytes_max {

@@ -7,7 +7,7 @@
 //! It asks for a checkpoint when it has half of them.
 
 use crate::binlog::Record;
-use crate::binlog::version::WRITES_AHEAD_MAX;
+use crate::binlog::version::{STORED_OTHERWISE_FROM, WRITES_AHEAD_MAX};
 use crate::limits::BURST_REQUESTS_MAX;
 
 /// So many settled writes may be missing from the checkpoint.
@@ -26,8 +26,8 @@ pub(super) struct Resends {
 
 impl Resends {
     /// Whether a record is of that kind.
-    pub(super) fn count(record: &Record<'_>) -> bool {
-        record.version >= 64 && record.is_harmful_twice()
+    pub(super) fn counts(record: &Record<'_>) -> bool {
+        record.version >= STORED_OTHERWISE_FROM && record.is_harmful_twice()
     }
 
     /// Whether another one may go.

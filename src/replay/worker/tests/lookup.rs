@@ -31,6 +31,14 @@ impl Fixture {
         assert_eq!(requests(&self.sent.last().unwrap().1), expected);
     }
 
+    /// The connection ends before what was sent is answered, and another one is made.
+    fn lose_answer(&mut self) {
+        self.sent.clear();
+        self.break_connection(0);
+        self.wait(1);
+        self.connect();
+    }
+
     /// Lets the window grow by answering puts.
     fn widen(&mut self) {
         self.feed(&puts(9));
@@ -74,10 +82,7 @@ fn a_zadd_that_adds_is_looked_up_before_it_is_sent_again() {
         fixture.feed(&[zadd(b"m"), put("a")]);
         fixture.connect();
         assert!(fixture.sent[0].1.starts_with("GET /hustdb/zadd?ver=5"));
-        fixture.sent.clear();
-        fixture.break_connection(0);
-        fixture.wait(1);
-        fixture.connect();
+        fixture.lose_answer();
         assert!(fixture.sent[0].1.starts_with("GET /hustdb/zscore?tb=z "));
         assert_eq!(fixture.sent.len(), 1);
         fixture.answer(0, &version(stored));
@@ -117,9 +122,7 @@ fn a_lower_version_that_later_writes_leave_is_no_older_one() {
         let mut fixture = Fixture::new(settings());
         fixture.feed(&[record]);
         fixture.connect();
-        fixture.break_connection(0);
-        fixture.wait(1);
-        fixture.connect();
+        fixture.lose_answer();
         fixture.answer(0, &version(stored));
         if settlement == "Applied" {
             fixture.answer(0, APPLIED);
@@ -152,10 +155,7 @@ fn a_write_of_a_sorted_set_is_not_sent_again_behind_a_later_one() {
         fixture.connect();
         let name = format!("/hustdb/{}?", record.method.name());
         assert!(fixture.sent[0].1.contains(&name), "the first time at once");
-        fixture.sent.clear();
-        fixture.break_connection(0);
-        fixture.wait(1);
-        fixture.connect();
+        fixture.lose_answer();
         assert!(fixture.sent[0].1.starts_with("GET /hustdb/zscore?tb=z "));
         fixture.answer(0, &version(stored));
         let is_sent = fixture.sent[1..]

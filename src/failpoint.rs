@@ -187,6 +187,8 @@ mod switch {
             DeleteUnasked,
             /// A key gets the peer's version though it is lower.
             LowerVersion,
+            /// A version that a master tells is given to the other one as it is.
+            GiveAsTold,
             /// A peer for which records wait is taken for the truth.
             TrustBehindPeer,
             /// A log goes before all of its keys are compared.

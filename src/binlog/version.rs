@@ -11,6 +11,9 @@
 //!
 //! A lower number is then no older one. Which is older is told by how many writes lead from one to
 //! the other.
+//!
+//! What is stored depends on the low 16 bits of what is given. So whatever one master tells can be
+//! stored on the other one, too, over any version that is there ([`to_store`]).
 
 use std::cmp::Ordering;
 
@@ -62,11 +65,51 @@ pub fn compare(found: u32, version: u32, origin: Origin) -> Ordering {
     }
 }
 
+/// How two versions that are stored stand: the later one is that to which fewer writes lead from
+/// the other one. Where none lead from either to the other, the numbers say it.
+#[must_use]
+pub fn order(one: u32, other: u32) -> Ordering {
+    let writes = |from, to| writes_between(from, to).unwrap_or(usize::MAX);
+    let by_writes = writes(one, other).cmp(&writes(other, one));
+    by_writes.then_with(|| one.cmp(&other))
+}
+
+/// The version to be given, so that `wanted` is stored where `over` is (0: nothing): the lowest one
+/// that hustdb takes. One above `over`, unless that is wanted: hustdb does not take a zadd of the
+/// score that is there otherwise. `None`: nothing is stored as `wanted`.
+#[must_use]
+pub fn to_store(wanted: u32, over: u32) -> Option<u32> {
+    let at_least = over.saturating_add(u32::from(wanted != over));
+    let given = (0..64).filter_map(|of_64| {
+        let low = wanted.checked_sub(16 * of_64)?;
+        let raised = at_least
+            .saturating_sub(low)
+            .checked_next_multiple_of(65_536)?;
+        (low < 65_536 && low / 64 % 64 == of_64).then(|| low + raised)
+    });
+    given.min()
+}
+
+/// The version to be given to replace what is stored, by the least that hustdb takes and by which a
+/// live write that came first is not lost: the same one, or that of the next write.
+#[must_use]
+pub fn to_replace(stored_version: u32) -> u32 {
+    match stored(stored_version) == stored_version {
+        true => stored_version,
+        false => stored_version.saturating_add(1),
+    }
+}
+
 /// Whether some writes, one behind the other, make what is stored this.
-fn leads_to(mut stored_version: u32, found: u32) -> bool {
-    (1..WRITES_AHEAD_MAX).any(|_| {
-        stored_version = stored(stored_version + 1);
-        stored_version == found
+fn leads_to(stored_version: u32, found: u32) -> bool {
+    writes_between(stored_version, found).is_some()
+}
+
+/// How many writes, one behind the other, make of one stored version the other one.
+fn writes_between(mut from: u32, to: u32) -> Option<usize> {
+    (1..WRITES_AHEAD_MAX).find(|_| {
+        from = stored(from.saturating_add(1));
+        from == to
     })
 }
 
@@ -141,8 +184,48 @@ mod tests {
         }
 
         #[test]
+        fn of_two_versions_of_one_key_the_one_behind_more_writes_is_later(
+            at in 0_usize..600,
+            ahead in 1_usize..96,
+        ) {
+            let versions: Vec<u32> = live_versions(0).take(at + ahead + 1).map(stored).collect();
+            let (older, later) = (versions[at], versions[at + ahead]);
+            prop_assert_eq!(order(older, later), Ordering::Less);
+            prop_assert_eq!(order(later, older), Ordering::Greater);
+            prop_assert_eq!(order(later, later), Ordering::Equal);
+        }
+
+        #[test]
+        fn what_one_master_stores_the_other_one_can_over_whatever_it_has(
+            wanted in 1..=VERSION_MAX,
+            over in 0..=VERSION_MAX,
+        ) {
+            let [wanted, over] = [wanted, over].map(stored);
+            prop_assume!(wanted > 0);
+            let given = to_store(wanted, over).unwrap();
+            let lowest = if wanted == over { over } else { over + 1 };
+            prop_assert!((lowest..=VERSION_MAX).contains(&given));
+            prop_assert_eq!(stored(given), wanted);
+            let lower = (lowest..given).rev().take(70_000);
+            prop_assert!(lower.into_iter().all(|version| stored(version) != wanted));
+        }
+
+        #[test]
+        fn what_is_replaced_has_the_version_of_one_more_write_at_most(
+            at in 0_usize..600,
+        ) {
+            let versions: Vec<u32> = live_versions(0).take(at + 2).collect();
+            let (found, next) = (stored(versions[at]), versions[at + 1]);
+            let given = to_replace(found);
+            prop_assert!(given == found && stored(given) == found || given == next);
+        }
+
+        #[test]
         fn no_number_makes_it_panic(found: u32, version: u32) {
             let _ = compare(found, version, GivenOrStored);
+            let _ = order(found, version);
+            let _ = to_store(found, version);
+            let _ = to_replace(found);
         }
     }
 }

@@ -75,7 +75,8 @@ pub enum Answer {
 /// What is written to a key, or the version that is deleted of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replacement {
-    /// The version that it gives the key.
+    /// The version that it is given, of which hustdb may store another one
+    /// ([`stored`](crate::binlog::version::stored)).
     pub version: u32,
     /// The score, of a sorted set's member.
     pub score: i64,

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A mend races with live writes. It is therefore looked at again, and what the mend overwrote is
-//! found then: on the backend, as the peer has the higher version again; on the peer, as the
+//! found then: on the backend, as the peer has the later version again; on the peer, as the
 //! backend has. Every write carries a version, so the same write may be sent twice, and an older
 //! one changes nothing.
 
@@ -20,11 +20,12 @@ mod patience;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::binlog::Lifetime;
+use crate::binlog::{Lifetime, version};
 use crate::clock::Now;
 use crate::limits::{RECONCILE_LOOKS_APART, RECONCILE_MEND_FRESH, RECONCILE_SEND_WITHIN};
 use crate::reconcile::ask::{Answer, Ask, Replacement, Side};
@@ -88,7 +89,7 @@ pub struct Check {
     patience: Patience,
     /// What was seen the last time that it differed.
     before: Option<[Seen; 2]>,
-    /// The version that the peer was given, until it is looked at again.
+    /// The version that the peer was made to store, until it is looked at again.
     given_to_peer: Option<u32>,
     /// That version, while what follows from it is done.
     followed: Option<u32>,
@@ -320,17 +321,25 @@ impl Check {
         }
     }
 
-    /// Gives the peer what the backend has. The version of what was made anew is lower than the one
-    /// that the peer was given; the peer keeps that, which is then copied.
+    /// Gives the peer what the backend has. The version of what was made anew is older than the one
+    /// that the peer was given; the peer keeps that, or has the next one, which is then copied.
     fn restored(&mut self, given: u32) -> Step {
         let version = self.replacement.version;
-        self.replacement.version = version.max(given);
-        self.give_peer((version >= given).then_some(version))
+        if version::order(version, given) == Ordering::Less {
+            self.replacement.version = version::to_replace(given);
+            return self.write_to_peer();
+        }
+        self.raise_peer(version, given)
     }
 
-    /// Writes to the peer, and looks after it if it is given a version of the backend's.
-    fn give_peer(&mut self, version: Option<u32>) -> Step {
-        self.given_to_peer = version;
+    /// Has the peer, which has `over`, store the version that the backend has, and looks after it.
+    fn raise_peer(&mut self, version: u32, over: u32) -> Step {
+        self.given_to_peer = Some(version);
+        self.replacement.version = to_store(version, over);
+        self.write_to_peer()
+    }
+
+    fn write_to_peer(&mut self) -> Step {
         self.phase = Phase::Writing(Mend::Raised);
         self.ask(None, Some(Ask::Write))
     }
@@ -446,12 +455,17 @@ impl Check {
     }
 
     fn fetched(&mut self, now: Now) -> Step {
-        let lifetime = self
-            .logged
-            .lifetime(self.key.kind, self.replacement.version, now.unix);
+        let version = self.replacement.version;
+        let over = self.seen(Side::Backend).version();
+        // Stored once more it would replace whatever a live write leaves meanwhile.
+        if version == over && version::to_replace(over) != over {
+            return self.make_anew(over);
+        }
+        let lifetime = self.logged.lifetime(self.key.kind, version, now.unix);
         let Some(lifetime) = lifetime else {
             return reported(WhyLeft::TtlUnknown);
         };
+        self.replacement.version = to_store(version, over);
         self.replacement.lifetime = lifetime;
         self.phase = Phase::Writing(Mend::Copied);
         self.ask(Some(Ask::Write), None)
@@ -495,19 +509,26 @@ impl Check {
     fn weighed(&mut self, are_equal: bool, version: u32) -> Step {
         let content = content_hash(&self.replacement.value, self.replacement.score);
         let by_value = judge_values(are_equal, self.replacement.version, content, &self.logged);
-        if by_value == ByValue::Unclear {
-            return reported(WhyLeft::BackendNewer);
+        match by_value {
+            ByValue::Unclear => reported(WhyLeft::BackendNewer),
+            ByValue::PeerMadeAnew => self.make_anew(version),
+            ByValue::RaisePeer if self.logged.had_ttl => reported(WhyLeft::TtlUnknown),
+            ByValue::RaisePeer => {
+                self.replacement.lifetime = Lifetime::Unlimited;
+                self.raise_peer(version, self.seen(Side::Peer).version())
+            }
         }
+    }
+
+    /// Gives the backend, which has `over`, the peer's value.
+    fn make_anew(&mut self, over: u32) -> Step {
         if self.logged.had_ttl {
             return reported(WhyLeft::TtlUnknown);
         }
-        self.replacement.version = version;
+        self.replacement.version = version::to_replace(over);
         self.replacement.lifetime = Lifetime::Unlimited;
-        if by_value == ByValue::PeerMadeAnew {
-            self.phase = Phase::Writing(Mend::MadeAnew);
-            return self.ask(Some(Ask::Write), None);
-        }
-        self.give_peer(Some(version))
+        self.phase = Phase::Writing(Mend::MadeAnew);
+        self.ask(Some(Ask::Write), None)
     }
 
     fn written(&mut self, mend: Mend) -> Step {
@@ -552,6 +573,14 @@ impl Check {
         self.begin_anew();
         let is_used_up = self.patience.handle_difference(settings);
         self.wait_unless(is_used_up, now)
+    }
+}
+
+/// What hustdb never tells is given as it is.
+fn to_store(version: u32, over: u32) -> u32 {
+    match version::to_store(version, over) {
+        Some(given) if !failpoint!(GiveAsTold) => given,
+        _ => version,
     }
 }
 

@@ -1,6 +1,9 @@
 //! What two lookups say of a key, and what is to be done about it: [`judge`] is the first table of
 //! "What is decided" in docs/reconcile.md, [`judge_values`] the second one.
 
+use std::cmp::Ordering;
+
+use crate::binlog::version::{self, Origin};
 use crate::http::response::Response;
 use crate::reconcile::key::{Kind, Logged};
 
@@ -97,7 +100,7 @@ pub enum Verdict {
     Equal,
     /// What the peer has is to stand on the backend.
     PeerCounts,
-    /// The backend has the higher version: the values decide.
+    /// The backend has the later version: the values decide.
     BackendNewer,
     /// Only the backend has it.
     PeerLacks,
@@ -112,8 +115,10 @@ pub fn judge(kind: Kind, backend: Seen, peer: Seen) -> Verdict {
         (Seen::Present { .. }, Seen::Absent) => Verdict::PeerLacks,
         (Seen::Present { .. }, Seen::Present { .. }) if kind == Kind::Set => Verdict::Equal,
         _ if backend == peer => Verdict::Equal,
-        _ if backend.version() > peer.version() => Verdict::BackendNewer,
-        _ => Verdict::PeerCounts,
+        _ => match version::order(backend.version(), peer.version()) {
+            Ordering::Greater => Verdict::BackendNewer,
+            Ordering::Less | Ordering::Equal => Verdict::PeerCounts,
+        },
     }
 }
 
@@ -122,15 +127,15 @@ pub fn judge(kind: Kind, backend: Seen, peer: Seen) -> Verdict {
 pub enum ByValue {
     /// They are equal: the peer's version is raised, so that the next writes number equally.
     RaisePeer,
-    /// The log's last record removes the key, or the log has a record of a higher version than the
+    /// The log's last record removes the key, or the log has a record of a later version than the
     /// peer's, or of the same with another value. So the peer's key was made anew since: its value
-    /// counts, on both with the higher version.
+    /// counts, on both with the later version.
     PeerMadeAnew,
     /// Either may be the one that was meant.
     Unclear,
 }
 
-/// Compares by value. `peer_version` is that of the peer's value, `peer_content` its hash
+/// Compares by value. `peer_version` is that which the peer tells, `peer_content` its value's hash
 /// ([`content_hash`](crate::reconcile::key::content_hash)).
 #[must_use]
 pub fn judge_values(
@@ -143,11 +148,12 @@ pub fn judge_values(
         return ByValue::RaisePeer;
     }
     // At the last record's version the peer would have what that record left.
-    let is_another = peer_version == logged.version
+    let is_another = logged.is_last(peer_version)
         && logged
             .content
             .is_some_and(|content| content != peer_content);
-    if logged.is_removed || peer_version < logged.version_max || is_another {
+    let by_max = version::compare(peer_version, logged.version_max, Origin::GivenOrStored);
+    if logged.is_removed || by_max == Ordering::Less || is_another {
         return ByValue::PeerMadeAnew;
     }
     ByValue::Unclear
@@ -184,6 +190,11 @@ mod tests {
             assert_eq!(found, expected, "{backend:?} {peer:?}");
             assert_eq!(judge(Kind::Hash, backend, peer), expected[0]);
         }
+        // 65,643 is stored as 123.
+        for (backend, peer, expected) in [(65_642, 123, PeerCounts), (123, 65_642, BackendNewer)] {
+            let found = judge(Kind::Key, there(backend, 0), there(peer, 0));
+            assert_eq!(found, expected);
+        }
         let other_score = judge(Kind::SortedSet, there(4, 1), there(4, 2));
         assert_eq!(other_score, PeerCounts);
     }
@@ -217,6 +228,18 @@ mod tests {
         check(false, 5, 7, &told, ByValue::Unclear);
         check(false, 5, 8, &told, ByValue::PeerMadeAnew);
         check(false, 6, 8, &told, ByValue::Unclear);
+        // 98 is stored as 114, and 65,643 as 123.
+        let log_of = |version| Logged {
+            version,
+            version_max: version,
+            content: Some(7),
+            ..Logged::default()
+        };
+        check(false, 114, 7, &log_of(98), ByValue::Unclear);
+        check(false, 114, 8, &log_of(98), ByValue::PeerMadeAnew);
+        check(false, 97, 8, &log_of(98), ByValue::PeerMadeAnew);
+        check(false, 123, 7, &log_of(65_643), ByValue::Unclear);
+        check(false, 140, 8, &log_of(65_643), ByValue::Unclear);
     }
 
     #[test]

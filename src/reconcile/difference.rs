@@ -27,11 +27,13 @@
 //! A line is whole when its newline is there; what a crash has torn, also in the middle of the
 //! file, counts for nothing.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+use crate::binlog::version;
 use crate::ledger::rejected::{as_text_or_base64, from_base64, rfc3339, show_id};
 use crate::limits::DIFFERENCES_LEFT_MAX;
 use crate::reconcile::key::KeyId;
@@ -220,14 +222,17 @@ impl Difference {
     /// What was seen, in one word.
     #[must_use]
     pub fn seen(&self) -> &'static str {
-        match (self.on_backend, self.on_peer) {
-            (None, None) => "both_lack",
-            (None, Some(_)) => "backend_lacks",
-            (Some(_), None) => "peer_lacks",
-            (Some(backend), Some(peer)) if backend.version < peer.version => "peer_newer",
-            (Some(backend), Some(peer)) if backend.version > peer.version => "backend_newer",
-            (Some(backend), Some(peer)) if backend.score != peer.score => "score_differs",
-            (Some(_), Some(_)) => "value_differs",
+        let (backend, peer) = match (self.on_backend, self.on_peer) {
+            (None, None) => return "both_lack",
+            (None, Some(_)) => return "backend_lacks",
+            (Some(_), None) => return "peer_lacks",
+            (Some(backend), Some(peer)) => (backend, peer),
+        };
+        match version::order(backend.version, peer.version) {
+            Ordering::Less => "peer_newer",
+            Ordering::Greater => "backend_newer",
+            Ordering::Equal if backend.score != peer.score => "score_differs",
+            Ordering::Equal => "value_differs",
         }
     }
 
@@ -238,8 +243,8 @@ impl Difference {
             "both_lack" => "neither master has it",
             "backend_lacks" => "the backend lacks it",
             "peer_lacks" => "the peer lacks it",
-            "peer_newer" => "the peer has the higher version",
-            "backend_newer" => "the backend has the higher version",
+            "peer_newer" => "the peer has the later version",
+            "backend_newer" => "the backend has the later version",
             "score_differs" => "the versions are equal and the scores differ",
             _ => "the versions are equal and the values differ",
         }
@@ -639,6 +644,7 @@ mod tests {
             (None, stored(1, None), "backend_lacks"),
             (stored(1, None), None, "peer_lacks"),
             (stored(1, None), stored(2, None), "peer_newer"),
+            (stored(65_642, None), stored(123, None), "peer_newer"),
             (stored(2, Some(1)), stored(1, Some(1)), "backend_newer"),
             (stored(2, Some(1)), stored(2, Some(2)), "score_differs"),
             (stored(2, None), stored(2, None), "value_differs"),

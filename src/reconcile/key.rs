@@ -3,6 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::binlog::method::Ttl;
+use crate::binlog::version::stored;
 use crate::binlog::{Lifetime, Method, Record};
 
 /// What kind of thing a key names; each has its own lookup.
@@ -279,6 +280,12 @@ impl Logged {
         }
     }
 
+    /// Whether what has this version, as a lookup tells it, is what the last record left.
+    #[must_use]
+    pub fn is_last(&self, version: u32) -> bool {
+        [self.version, stored(self.version)].contains(&version)
+    }
+
     /// How long a copy of the peer's value, which has `version` there, may live. `None`: that is
     /// not known, as hustdb does not tell a ttl, and the log only knows its last record's.
     #[must_use]
@@ -286,7 +293,7 @@ impl Logged {
         if !self.had_ttl {
             return Some(Lifetime::Unlimited);
         }
-        if self.expires_unix == 0 || version != self.version {
+        if self.expires_unix == 0 || !self.is_last(version) {
             return None;
         }
         let last = Record {
@@ -321,6 +328,16 @@ mod tests {
             opt: 0,
             value: b"v",
         }
+    }
+
+    #[test]
+    fn what_the_last_record_left_is_known_by_either_version() {
+        let last = Logged {
+            version: 98,
+            ..Logged::default()
+        };
+        let is_last = [97, 98, 114, 131].map(|version| last.is_last(version));
+        assert_eq!(is_last, [false, true, true, false]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub enum Mend {
 pub enum WhyLeft {
     /// `sync.reconcile` is `report`.
     ReportOnly,
-    /// The backend's version is higher, the values differ, and nothing says which one counts.
+    /// The backend's version is later, the values differ, and nothing says which one counts.
     BackendNewer,
     /// Only the backend has it, and `sync.reconcile_deletes` is off.
     PeerLacks,
@@ -60,7 +60,7 @@ impl WhyLeft {
         match self {
             Self::ReportOnly => "sync.reconcile is report",
             Self::BackendNewer => {
-                "the backend has the higher version and another value: either may count"
+                "the backend has the later version and another value: either may count"
             }
             Self::PeerLacks => "only the backend has it, and sync.reconcile_deletes is off",
             Self::TtlUnknown => "its time to live is not known, and a copy would have none",

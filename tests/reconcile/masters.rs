@@ -3,7 +3,7 @@
 use hustdbsync::internals::fake_hustdb::answer::Answer;
 use hustdbsync::internals::fake_hustdb::connection::{After, Handler};
 use hustdbsync::internals::fake_hustdb::contents::{Contents, Item, Value};
-use hustdbsync::internals::fake_hustdb::store::Store;
+use hustdbsync::internals::fake_hustdb::store::{Store, kept_version, live_versions};
 use hustdbsync::internals::fake_hustdb::{Request, Verb};
 
 /// Their names; the first is the one whose log is looked at in comments.
@@ -95,8 +95,15 @@ impl Answering<'_> {
         }
         for (item, was) in before {
             let is = after.get(item);
-            if is.is_some_and(|is| is.version < was.version) {
-                broken.push(format!("R3: {item:?} has a lower version: {was:?}, {is:?}"));
+            let Some(is) = is else {
+                continue;
+            };
+            // Versions of keys that were written often fall, and come round after 192 writes.
+            let mut later = live_versions(was.version).take(190).map(kept_version);
+            if is.version < was.version && !later.any(|version| version == is.version) {
+                broken.push(format!(
+                    "R3: {item:?} has an older version: {was:?}, {is:?}"
+                ));
             }
         }
         self.master.broken_rules.append(&mut broken);

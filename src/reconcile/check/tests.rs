@@ -90,7 +90,7 @@ impl Pair {
                     .is_none_or(|entry| entry.version <= copy.version)
                 {
                     *master = Some(Entry {
-                        version: copy.version,
+                        version: version::stored(copy.version),
                         score: copy.score,
                         value: copy.value.clone(),
                     });
@@ -289,6 +289,57 @@ fn where_the_backend_is_newer_the_value_decides() {
     let unclear = [entry(9, "one"), entry(6, "other")];
     let left = Outcome::Reported(WhyLeft::BackendNewer);
     check(Kind::Key, unclear.clone(), &REPAIR, left, unclear);
+}
+
+/// From 64 on hustdb stores another version than it is given; 65,643 is stored as 123.
+#[test]
+fn versions_that_are_stored_otherwise_are_equal_behind_a_mend() {
+    let check = |[backend, peer]: [(u32, &str); 2], logged, mend, (version, value)| {
+        let logged = Logged {
+            version: logged,
+            version_max: logged,
+            ..LAST
+        };
+        for kind in [Kind::Key, Kind::Hash] {
+            let mut pair = Pair::new([entry(backend.0, backend.1), entry(peer.0, peer.1)]);
+            let found = compare(&mut pair, kind, logged, &REPAIR, |_, _| {});
+            let both = [entry(version, value), entry(version, value)];
+            assert_eq!((found, &pair.masters), (Outcome::Mended(mend), &both));
+        }
+    };
+    check([(63, "old"), (114, "new")], 5, Mend::Copied, (114, "new"));
+    check(
+        [(65_642, "old"), (123, "new")],
+        5,
+        Mend::Copied,
+        (123, "new"),
+    );
+    check(
+        [(114, "same"), (80, "same")],
+        5,
+        Mend::Raised,
+        (114, "same"),
+    );
+    check(
+        [(123, "same"), (65_642, "same")],
+        5,
+        Mend::Raised,
+        (123, "same"),
+    );
+    check(
+        [(114, "old"), (2, "anew")],
+        98,
+        Mend::MadeAnew,
+        (131, "anew"),
+    );
+    check(
+        [(80, "ours"), (80, "peer's")],
+        5,
+        Mend::MadeAnew,
+        (97, "peer's"),
+    );
+    // As an earlier hustdbsync has left it.
+    check([(80, "same"), (96, "same")], 5, Mend::Copied, (96, "same"));
 }
 
 /// A record of the peer's own log can have replaced the last write of all, at its very version.

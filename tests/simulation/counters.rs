@@ -157,6 +157,8 @@ impl Counters {
             } else {
                 increment.is_done = true;
             }
+            // Behind a fall: over a version from before it hustdb takes none.
+            increment.is_done |= stored.is_some_and(|stored| stored >= *version);
             // What it has sent and what did not arrive may have been applied, for all that the
             // server knows; so may what an earlier process may have sent.
             let has_left = self.left.contains(version);

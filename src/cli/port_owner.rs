@@ -11,16 +11,26 @@ const LISTEN: &str = "0A";
 
 /// The process that listens on `port`, such as `process 123 (nginx)`.
 pub(super) fn owner(proc: &Path, port: u16) -> Option<String> {
-    let sockets: Vec<String> = ["net/tcp", "net/tcp6"]
-        .iter()
-        .filter_map(|table| fs::read_to_string(proc.join(table)).ok())
-        .flat_map(|table| listening(&table, port))
-        .collect();
+    let sockets = sockets(proc, port);
     let processes = fs::read_dir(proc).ok()?.flatten();
     let mut numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let pid: u32 = numbers.find(|pid| holds_any(proc, *pid, &sockets))?;
     let name = process::name(proc, pid).unwrap_or_else(|| "?".to_owned());
     Some(format!("process {pid} ({name})"))
+}
+
+/// Whether process `pid` listens on `port`, or has the socket from who does.
+pub(super) fn listens(proc: &Path, pid: u32, port: u16) -> bool {
+    holds_any(proc, pid, &sockets(proc, port))
+}
+
+/// The sockets that listen on `port`.
+fn sockets(proc: &Path, port: u16) -> Vec<String> {
+    ["net/tcp", "net/tcp6"]
+        .iter()
+        .filter_map(|table| fs::read_to_string(proc.join(table)).ok())
+        .flat_map(|table| listening(&table, port))
+        .collect()
 }
 
 /// The sockets that listen on `port`, as links in `/proc/<pid>/fd` name them.
@@ -62,8 +72,11 @@ mod tests {
             found.starts_with(&format!("process {} (", std::process::id())),
             "{found}"
         );
+        let listens = || listens(Path::new("/proc"), std::process::id(), port);
+        assert!(listens());
         drop(listener);
         assert_eq!(owner(Path::new("/proc"), port), None);
+        assert!(!listens());
     }
 
     #[test]

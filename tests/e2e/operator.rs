@@ -331,3 +331,17 @@ fn a_drain_ends_the_process_with_0_and_a_server_that_is_not_there_is_said_to_be(
         );
     }
 }
+
+/// Who asks why a backend is down runs it beside the server.
+#[test]
+fn check_finds_no_fault_in_the_server_that_runs() {
+    let home = Home::new().with_port();
+    let backend = fake_hustdb();
+    home.log(&backend.name()).put("k", 1, "v");
+    let server = home.start();
+    server.wait_settled(&backend.name(), 1);
+    let (_, out, err) = home.command(&["check"]);
+    let is_named = format!("as process {} does, which runs with", std::process::id());
+    assert!(out.contains(&is_named), "{out}{err}");
+    assert!(!err.contains("another sync server"), "{err}");
+}

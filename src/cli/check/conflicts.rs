@@ -8,6 +8,7 @@ use std::path::Path;
 use super::findings::Findings;
 use crate::cli::pidfile::{self, Found};
 use crate::cli::port_owner;
+use crate::cli::process::is_hustdbsync;
 use crate::config::Config;
 use crate::engine::files::StateLock;
 use crate::engine::os::files::{Links, open_regular};
@@ -16,8 +17,36 @@ use crate::engine::os::process::is_locked;
 /// Who holds the port where a unit asks for that.
 const SYSTEMD: &str = "process 1 (systemd)";
 
+/// Others that would be in the way. The server that runs with this configuration now is none.
+pub(super) fn others(config: &Config, proc: &Path, findings: &mut Findings) {
+    if let Some(pid) = running(config, proc) {
+        let address = config.listen_address();
+        return findings.fact(
+            "listen",
+            format!("{address}, as process {pid} does, which runs with these logs now"),
+        );
+    }
+    listener(config, proc, findings);
+    lock(config, findings);
+    pid_file(config, proc, findings);
+}
+
+/// The server that has the lock of these logs and listens on this port. Where this user can't see
+/// who listens, the holder's name has to do.
+fn running(config: &Config, proc: &Path) -> Option<u32> {
+    let address = config.listen_address();
+    let is_in_use =
+        TcpListener::bind(address).is_err_and(|error| error.kind() == ErrorKind::AddrInUse);
+    let holder = StateLock::holder(&config.state_path()).filter(|_| is_in_use)?;
+    let is_it = match port_owner::owner(proc, address.port()) {
+        Some(_) => port_owner::listens(proc, holder, address.port()),
+        None => is_hustdbsync(proc, holder),
+    };
+    is_it.then_some(holder)
+}
+
 /// The listener's address: ours, and free.
-pub(super) fn listener(config: &Config, proc: &Path, findings: &mut Findings) {
+fn listener(config: &Config, proc: &Path, findings: &mut Findings) {
     let address = config.listen_address();
     let port = address.port();
     let Err(error) = TcpListener::bind(address) else {
@@ -71,7 +100,7 @@ pub(super) fn listener(config: &Config, proc: &Path, findings: &mut Findings) {
 }
 
 /// The lock that keeps two sync servers off one set of logs.
-pub(super) fn lock(config: &Config, findings: &mut Findings) {
+fn lock(config: &Config, findings: &mut Findings) {
     let path = StateLock::path(&config.state_path());
     let file = match open_regular(&path, File::options().read(true), Links::Followed) {
         Ok(file) => file,
@@ -109,7 +138,7 @@ pub(super) fn lock(config: &Config, findings: &mut Findings) {
 
 /// A `hustdbsync` that runs with this configuration: the original takes no lock, and is known by
 /// its pid file only.
-pub(super) fn pid_file(config: &Config, proc: &Path, findings: &mut Findings) {
+fn pid_file(config: &Config, proc: &Path, findings: &mut Findings) {
     let path = pidfile::beside(&config.path);
     match pidfile::look(&path, proc) {
         Ok(Found::Running(pid)) => {
@@ -208,6 +237,31 @@ mod tests {
         );
         unlock(&held).unwrap();
         home.check(&[], &[]);
+    }
+
+    /// This test has the lock and the port, as the server that runs would.
+    #[test]
+    fn the_server_that_runs_with_this_configuration_is_no_fault() {
+        let mut home = Home::new();
+        let (listener, port) = any_listener();
+        home.config.network.port = port;
+        let held = File::create(home.path("status/.lock")).unwrap();
+        assert!(try_lock(&held).unwrap());
+        let examine = |home: &Home| {
+            let mut findings = Findings::default();
+            others(&home.config, Path::new("/proc"), &mut findings);
+            findings
+        };
+        let beside = examine(&home);
+        assert!(beside.faults.is_empty(), "{beside:?}");
+        let expected = format!(
+            "127.0.0.1:{port}, as process {} does, which runs with these logs now",
+            std::process::id()
+        );
+        assert_eq!(beside.facts, [("listen", expected)]);
+        // One that has the logs and another port is in the way.
+        drop(listener);
+        assert_eq!(examine(&home).faults.len(), 1);
     }
 
     #[test]

@@ -93,9 +93,7 @@ fn examine(config: &Config, proc: &Path) -> Findings {
     }
     let backends = backends::all(config, &mut findings);
     table::masters(config, &backends, &mut findings);
-    conflicts::listener(config, proc, &mut findings);
-    conflicts::lock(config, &mut findings);
-    conflicts::pid_file(config, proc, &mut findings);
+    conflicts::others(config, proc, &mut findings);
     exposure::listener(config, &mut findings);
     exposure::state(config, &mut findings);
     answers::all(config, &mut findings);

@@ -246,15 +246,19 @@ impl World {
             world.begin_written_often();
         }
         world.introduce();
-        world.after_ms(0..100, Step::Write);
-        world.after_ms(200..2000, Step::Outage(0));
-        if world.crashes_left > 0 {
-            world.after_ms(2000..20_000, Step::Crash);
-        }
-        if world.moods_left > 0 {
-            world.after_ms(1000..20_000, Step::Mood(0));
-        }
+        world.schedule_first();
         world
+    }
+
+    fn schedule_first(&mut self) {
+        self.after_ms(0..100, Step::Write);
+        self.after_ms(200..2000, Step::Outage(0));
+        if self.crashes_left > 0 {
+            self.after_ms(2000..20_000, Step::Crash);
+        }
+        if self.moods_left > 0 {
+            self.after_ms(1000..20_000, Step::Mood(0));
+        }
     }
 
     /// Both masters have keys that were written so often that hustdb stores other versions than it

@@ -12,7 +12,7 @@ mod selection;
 mod settle;
 mod show;
 
-pub(super) use show::write_difference;
+pub(super) use show::{write_difference, write_settlement};
 
 use std::io::{self, ErrorKind};
 

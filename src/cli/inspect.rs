@@ -12,6 +12,7 @@ mod follow;
 mod frequent;
 mod source;
 mod state;
+mod state_lines;
 mod statistics;
 mod tally;
 #[cfg(test)]
@@ -31,7 +32,6 @@ use super::pattern::Pattern;
 use crate::binlog::line::decode_in_place;
 use crate::binlog::{LineFault, Method, Record};
 use crate::cli::output;
-use crate::ledger::rejected::RejectedLine;
 use crate::text::without_controls;
 
 use entry::{Form, Format};
@@ -290,7 +290,7 @@ impl<W: Write> Inspection<W> {
         }
         let kind = state::recognise(path, &head, ends);
         let input = Cursor::new(head).chain(input);
-        if matches!(kind, Kind::Log | Kind::Rejected) {
+        if kind.has_lines() {
             return self.lines(path, kind, input, progress);
         }
         self.tally.files += 1;
@@ -339,6 +339,7 @@ impl<W: Write> Inspection<W> {
             self.entry.clear();
             match kind {
                 Kind::Rejected => self.rejected(path, &line),
+                Kind::Differences => self.difference(path, &line),
                 _ => self.log_line((path, line.number), line),
             }
             match &mut self.last {
@@ -391,55 +392,6 @@ impl<W: Write> Inspection<W> {
                         .fault(place, fault.code(), &fault.to_string(), &mut self.entry);
                 }
             }
-        }
-    }
-
-    /// One line of `rejected.jsonl`, into `entry`.
-    fn rejected(&mut self, path: &Path, line: &Line<'_>) {
-        let parsed = match (&line.text, line.ended) {
-            (None, _) => Err("it is too long".to_owned()),
-            (_, false) => Err("it is torn, and does not count".to_owned()),
-            (Some(text), true) => RejectedLine::parse(text).map_err(|why| why.to_string()),
-        };
-        let rejected = match parsed {
-            Ok(rejected) => rejected,
-            Err(why) => {
-                self.tally.add_unrecognized();
-                if self.statistics.is_none() && self.format.form != Form::Raw {
-                    let place = (path, line.number);
-                    self.format.fault(place, "strange", &why, &mut self.entry);
-                }
-                return;
-            }
-        };
-        if !self.filter.admits_backend(rejected.backend.as_bytes()) {
-            return;
-        }
-        let mut raw = rejected.raw.clone();
-        let record = decode(Some(&mut raw)).ok();
-        let admitted = match &record {
-            Some(record) => self.filter.admits(record, &mut self.scratch),
-            None => !self.filter.is_about_records(),
-        };
-        if !admitted {
-            return;
-        }
-        if let Some(record) = &record {
-            self.tally.add_record(record);
-        }
-        match (&mut self.statistics, self.format.form) {
-            (Some(statistics), _) => {
-                if let Some(record) = &record {
-                    statistics.add(record);
-                }
-            }
-            (None, Form::Raw) => {
-                self.entry.extend_from_slice(&rejected.raw);
-                self.entry.push(b'\n');
-            }
-            (None, _) => self
-                .format
-                .rejected(&rejected, record.as_ref(), &mut self.entry),
         }
     }
 

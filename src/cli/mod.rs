@@ -34,6 +34,7 @@ pub mod status;
 mod tally;
 mod values;
 mod verify;
+mod waiting;
 mod wrong_use;
 
 use std::process::ExitCode;

@@ -14,6 +14,7 @@ use crate::cli::differences::{Left, write_difference};
 use crate::cli::local_time::now_unix;
 use crate::cli::output;
 use crate::cli::tally::Tally;
+use crate::cli::waiting;
 use crate::config::Config;
 use crate::engine::verify::{KeyWithPeer, Verifier};
 use crate::limits::RECONCILE_KEY_BYTES_MAX;
@@ -88,6 +89,7 @@ pub(super) fn verify(args: &VerifyArgs, config: &Config) -> Result<bool, Failure
         false => Left::default(),
     };
     let listed = args.keys.as_deref().map(keys::listed).transpose()?;
+    waiting::warn(config);
     let mut tally = Tally::default();
     for (backend, sources) in keys::sources(&args.targets, config)? {
         let mut verifier = Verifier::new(config, &backend, reconcile)?;

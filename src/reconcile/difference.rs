@@ -106,6 +106,18 @@ pub enum How {
     Equal,
 }
 
+impl How {
+    /// As a sentence's end.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Mended => "it was mended",
+            Self::Dropped => "it was dropped from the list",
+            Self::Equal => "the masters were found equal",
+        }
+    }
+}
+
 /// The end of a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settlement {
@@ -217,6 +229,12 @@ impl Difference {
     #[must_use]
     pub fn id(&self) -> u64 {
         id(&self.kind, &self.table, &self.key, self.member.as_deref())
+    }
+
+    /// Tells the same with the masters in each other's place.
+    pub fn swap_masters(&mut self) {
+        std::mem::swap(&mut self.backend, &mut self.peer);
+        std::mem::swap(&mut self.on_backend, &mut self.on_peer);
     }
 
     /// What was seen, in one word.

@@ -159,6 +159,10 @@ fn differences_are_repaired_and_listed_no_more() {
     let (code, out, err) = home.command(&["differences", "repair", "--all"]);
     assert_eq!(code, 1, "{out}{err}");
     assert!(out.contains("0 equal, 1 mended, 2 different"), "{out}{err}");
+    for (key, why) in [("lacked", "peer_lacks"), ("unclear", "backend_newer")] {
+        let is_it = |line: &str| line.contains(&format!("key {key} ")) && line.ends_with(why);
+        assert!(out.lines().any(is_it), "{key}: {out}{err}");
+    }
     let (_, out, _) = home.command(&["differences", "list"]);
     assert_eq!(out.lines().count(), 2, "{out}");
 
@@ -255,8 +259,6 @@ fn a_repair_that_is_killed_keeps_what_it_has_settled() {
     assert!((1..1000).contains(&left.parse().unwrap()), "{err}");
 }
 
-/// A copy of a key with a ttl would never end. Values that differ under one version are seen,
-/// whatever is compared of logs.
 /// As in the server: a key that both masters' logs have left different is nobody's to decide, in
 /// whatever order the backends' folders stand.
 #[test]
@@ -287,6 +289,8 @@ fn a_key_that_two_backends_have_listed_is_mended_only_where_somebody_takes_a_sid
     assert_eq!(value(&other, "k"), None);
 }
 
+/// A copy of a key with a ttl would never end. Values that differ under one version are seen,
+/// whatever is compared of logs.
 #[test]
 fn what_had_a_ttl_is_repaired_only_where_somebody_takes_a_side() {
     let (home, backend, peer) = pair();
@@ -314,6 +318,31 @@ fn what_had_a_ttl_is_repaired_only_where_somebody_takes_a_side() {
     let (code, out, err) = home.command(&["differences", "repair", "--all", "--take", "peer"]);
     assert_eq!(code, 0, "{out}{err}");
     assert_holds(&backend, &peer.contents());
+}
+
+#[test]
+fn who_compares_is_told_of_records_that_wait() {
+    let (mut home, backend, _peer) = pair();
+    home.set("sync.max_rate_per_backend", 1);
+    let log = home.log(&backend.name());
+    for number in 0..60 {
+        log.put(&format!("k{number}"), 1, "v");
+    }
+    let warning = format!("records wait to be replayed to {}: ", backend.name());
+    let (_, _, err) = home.command(&["verify", &backend.name()]);
+    assert!(!err.contains(&warning), "nobody answers: {err}");
+    let server = home.start();
+    eventually("its log is seen", || {
+        let known = server.backend(&backend.name());
+        known.is_some_and(|known| known.backlog_bytes > 0)
+    });
+    for command in [
+        &["verify", &backend.name()][..],
+        &["differences", "repair", "--all"],
+    ] {
+        let (_, _, err) = home.command(command);
+        assert!(err.contains(&warning), "{command:?}: {err}");
+    }
 }
 
 #[test]

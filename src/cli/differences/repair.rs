@@ -9,8 +9,11 @@ use super::left::Left;
 use super::read::{each, files};
 use super::selection::Selection;
 use super::settle::Settlements;
+use super::show::write_difference;
 use crate::cli::failure::Failure;
+use crate::cli::local_time::now_unix;
 use crate::cli::tally::Tally;
+use crate::cli::waiting;
 use crate::config::Config;
 use crate::engine::verify::{KeyWithPeer, Verifier};
 use crate::limits::VALUE_BYTES_MAX;
@@ -19,6 +22,7 @@ use crate::reconcile::difference::{Difference, How, hash_of, id_of};
 use crate::reconcile::key::{KeyId, Kind, Logged};
 use crate::reconcile::outcome::Outcome;
 use crate::reconcile::settings::{ReconcileMode, ReconcileSettings};
+use crate::replay::reconciler::difference_of;
 
 /// Whose state of a key is to stand on both masters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -29,7 +33,8 @@ pub(in crate::cli) enum Take {
     Backend,
 }
 
-/// Compares the selected differences again and mends what differs. What is equal then is settled.
+/// Compares the selected differences again and mends what differs. What is equal then is settled,
+/// and of what is not, it prints why.
 /// Without `take`, no master is believed about a key of which it has a difference of its own.
 pub(super) fn repair(
     config: &Config,
@@ -40,6 +45,7 @@ pub(super) fn repair(
     if take.is_some() && selection.scope.backend.is_none() {
         refuse_ambiguous(config, selection, &left)?;
     }
+    waiting::warn(config);
     let mut tally = Tally::default();
     for path in files(&config.state_path(), selection)? {
         let mut pairs: BTreeMap<(String, String), Vec<ListedKey>> = BTreeMap::new();
@@ -138,13 +144,26 @@ fn repair_pair(
         trust: listed.trust,
     });
     let mut settlements = Settlements::new(path);
+    let mut written = Ok(());
     let compared =
         Verifier::new(config, backend, reconcile)?.compare(keys.collect(), &mut |compared| {
             tally.add(compared.outcome);
             let how = match compared.outcome {
                 Outcome::Equal => How::Equal,
                 Outcome::Mended(_) => How::Mended,
-                Outcome::Reported(_) | Outcome::Skipped(_) => return,
+                Outcome::Reported(left) => {
+                    let mut difference = difference_of(backend, compared, left, now_unix());
+                    if take == Some(Take::Backend) {
+                        difference.swap_masters();
+                    }
+                    // Whoever reads us may have seen enough: the rest is settled all the same.
+                    if written.is_ok() {
+                        let out = &mut io::stdout().lock();
+                        written = write_difference(difference.id(), &difference, out);
+                    }
+                    return;
+                }
+                Outcome::Skipped(_) => return,
             };
             let id = id_of(&compared.key);
             // A disk that fails is said at the end: what is settled waits for it.

@@ -9,7 +9,7 @@ use crate::cli::local_time::local;
 use crate::cli::output;
 use crate::cli::status::plain;
 use crate::ledger::rejected::show_id;
-use crate::reconcile::difference::{Difference, Stored};
+use crate::reconcile::difference::{Difference, Settlement, Stored};
 
 /// Octets of a key or member that a list shows.
 const KEY_OCTETS_SHOWN_MAX: usize = 100;
@@ -98,6 +98,21 @@ pub(in crate::cli) fn write_difference(
         stored(*on_peer),
         plain(peer),
         plain(why),
+    )
+}
+
+/// A line about the end of a difference.
+pub(in crate::cli) fn write_settlement(
+    settlement: &Settlement,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let Settlement { id, how, unix, .. } = settlement;
+    writeln!(
+        out,
+        "{}  {}  settled: {}",
+        show_id(*id),
+        local(*unix),
+        how.text()
     )
 }
 

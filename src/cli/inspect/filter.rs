@@ -34,19 +34,23 @@ impl Filter {
 
     /// Whether the record is shown. `scratch` is for decoding.
     pub(super) fn admits(&self, record: &Record<'_>, scratch: &mut Vec<u8>) -> bool {
-        let key = |pattern: &Pattern| {
-            pattern.matches(record.key) || {
+        (self.methods.is_empty() || self.methods.contains(&record.method))
+            && self.admits_names(record.table, record.key, scratch)
+    }
+
+    /// Whether what has these names is shown, as far as they say. `scratch` is for decoding.
+    pub(super) fn admits_names(&self, table: &[u8], key: &[u8], scratch: &mut Vec<u8>) -> bool {
+        let has_key = |pattern: &Pattern| {
+            pattern.matches(key) || {
                 scratch.clear();
-                fold(record.key, scratch);
+                fold(key, scratch);
                 pattern.matches(scratch)
             }
         };
-        (self.methods.is_empty() || self.methods.contains(&record.method))
-            && self
-                .table
-                .as_ref()
-                .is_none_or(|table| table.matches(record.table))
-            && self.key.as_ref().is_none_or(key)
+        self.table
+            .as_ref()
+            .is_none_or(|pattern| pattern.matches(table))
+            && self.key.as_ref().is_none_or(has_key)
     }
 
     /// Whether a backend's logs are read.

@@ -1,11 +1,12 @@
-//! State files: our checkpoint and rejected lines, and what the original left. Recognised by what
-//! is in them, where that tells, else by name and length.
+//! State files: ours, and what the original left. Recognised by what is in them, where that tells,
+//! else by name and length.
 //!
 //! | file | known by | shown |
 //! |---|---|---|
 //! | `checkpoint` | its first 8 bytes | totals, and for each log how far it is settled |
 //! | `outages` | its first line | from when to when the backend was surely dead |
 //! | `rejected.jsonl` | its name, or its first line | a line each: when, where, why, what |
+//! | `differences.jsonl` | its name, or its first line | a line each: as `differences list` does |
 //! | the original's, of a log | 10,000,000 bytes, at last a digit | how far it is read and synced |
 //! | `total_status.log` | its name and 16 bytes | records read and synced |
 
@@ -20,6 +21,7 @@ use crate::cli::local_time::local;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::legacy::{LegacyStatus, LegacyTotals, STATUS_BYTES, TOTALS_BYTES, TOTALS_NAME};
 use crate::ledger::rejected;
+use crate::reconcile::difference;
 use crate::replay::reachability::{self, Outage};
 
 /// Bytes at the beginning of a file that tell what it is.
@@ -35,12 +37,21 @@ pub(super) enum Kind {
     Log,
     /// `rejected.jsonl`.
     Rejected,
+    /// `differences.jsonl`.
+    Differences,
     Checkpoint,
     Outages,
     /// The original's, of one log.
     Status,
     /// The original's, of a backend.
     Totals,
+}
+
+impl Kind {
+    /// Whether each of its lines says something by itself.
+    pub(super) fn has_lines(self) -> bool {
+        matches!(self, Self::Log | Self::Rejected | Self::Differences)
+    }
 }
 
 /// What the file at `path` is, that begins with `head`. `ends`: its length and last byte, where
@@ -59,6 +70,10 @@ pub(super) fn recognise(path: &Path, head: &[u8], ends: Option<(u64, u8)>) -> Ki
     if name == rejected::NAME || head.starts_with(b"{\"time\":\"") {
         return Kind::Rejected;
     }
+    let is_difference = head.starts_with(b"{\"id\":\"") || head.starts_with(b"{\"settles\":\"");
+    if name == difference::FILE_NAME || is_difference {
+        return Kind::Differences;
+    }
     match ends {
         // A log ends in a newline, or in base64 of which some digits could be: but not behind
         // twelve bytes that are numbers.
@@ -72,8 +87,8 @@ pub(super) fn recognise(path: &Path, head: &[u8], ends: Option<(u64, u8)>) -> Ki
     }
 }
 
-/// What a state file that has no lines says, as text or as JSON in a line. `kind` is neither
-/// [`Kind::Log`] nor [`Kind::Rejected`].
+/// What a state file that has no lines says, as text or as JSON in a line. `kind` is none that has
+/// lines ([`Kind::has_lines`]).
 ///
 /// # Errors
 /// It can't be read, or is not what it began as.
@@ -122,7 +137,7 @@ pub(super) fn describe(kind: Kind, input: impl io::Read, as_json: bool) -> io::R
                        "first_unsynced_line": line + 1, "synced_above": synced_above}),
             )
         }
-        Kind::Totals | Kind::Log | Kind::Rejected => {
+        Kind::Totals | Kind::Log | Kind::Rejected | Kind::Differences => {
             let totals = LegacyTotals::decode(&bytes).map_err(|why| fault(why.to_string()))?;
             let LegacyTotals { processed, synced } = totals;
             (

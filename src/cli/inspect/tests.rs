@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::binlog::{Method, line};
+use crate::ledger::rejected::RejectedLine;
+use crate::reconcile::difference::{Difference, How, Settlement, Stored};
 
 const PREFIX: &[u8] = b"[2026-11-22 16:40:38] [DEBUG] | ";
 
@@ -274,6 +276,61 @@ fn rejected_lines_are_shown_with_their_record_and_given_back_raw() {
             .count(),
         2
     );
+}
+
+#[test]
+fn differences_are_shown_as_they_are_listed() {
+    let difference = |backend: &str, key: &[u8]| Difference {
+        unix: 1_795_365_638,
+        backend: backend.to_owned(),
+        peer: "b:1".to_owned(),
+        kind: "hash".to_owned(),
+        table: b"t".to_vec(),
+        key: key.to_vec(),
+        member: None,
+        on_backend: None,
+        on_peer: Some(Stored {
+            version: 2,
+            score: None,
+        }),
+        had_ttl: false,
+        why: "report_only".to_owned(),
+        detail: "sync.reconcile is report".to_owned(),
+    };
+    let first = difference("a:1", b"a%20b");
+    let mut content = Vec::new();
+    first.encode(&mut content);
+    difference("c:1", b"other").encode(&mut content);
+    let settlement = Settlement {
+        id: first.id(),
+        line: None,
+        how: How::Mended,
+        unix: 1_795_365_640,
+    };
+    settlement.encode(&mut content);
+    content.extend_from_slice(b"{\"torn");
+
+    let (out, summary) = inspected("x", &content, &[]);
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(
+        lines[0].ends_with(
+            "  a:1  backend_lacks  hash t a%20b  nothing, version 2 on b:1  report_only"
+        ),
+        "{out}"
+    );
+    assert!(lines[2].ends_with("  settled: it was mended"), "{out}");
+    assert!(lines[3].contains("  FAULT  it is torn"), "{out}");
+    assert!(
+        summary.contains(" 1  not as this server writes it\n"),
+        "{summary}"
+    );
+    let shown = |args: &[&str]| inspected("differences.jsonl", &content, args).0;
+    assert_eq!(
+        shown(&["--key", "a b", "--backend", "a:1"]).lines().count(),
+        2
+    );
+    assert_eq!(shown(&["--method", "put"]).lines().count(), 1);
+    assert!(content.starts_with(shown(&["--json"]).lines().next().unwrap().as_bytes()));
 }
 
 #[test]

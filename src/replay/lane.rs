@@ -52,7 +52,7 @@ use idle::{idle_until, ready};
 use lookup::Found;
 use poison::PoisonDetector;
 pub use raw_line::RawLine;
-use resends::Resends;
+use resends::{Member, Resends};
 pub use results::{Results, hand_over};
 pub use settings::LaneSettings;
 
@@ -70,8 +70,8 @@ struct Pending {
     maybe_sent: bool,
     /// Whether it was sent here.
     sent: bool,
-    /// It counts for [`Resends`], as was seen when its bytes were read last.
-    counts: bool,
+    /// Its member for [`Resends`], if it counts, as was seen when its bytes were read last.
+    member: Option<Member>,
     /// It was the first of a burst that was lost with a connection that had been idle.
     lost_idle: bool,
     /// What the backend was found to have of it on this connection, unless it was written since.
@@ -218,7 +218,7 @@ impl Lane {
             written_unix: fed.written_unix,
             maybe_sent: fed.maybe_sent,
             sent: false,
-            counts: false,
+            member: None,
             lost_idle: false,
             found: None,
             done: None,

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use super::lookup::Due;
-use super::resends::Resends;
+use super::resends::member_of;
 use super::{Lane, LaneContext, LaneSettings, Pending, State, Step};
 use crate::binlog::request::Composed;
 use crate::binlog::{Lifetime, Record};
@@ -147,8 +147,8 @@ impl Lane {
         let value_bytes = cx.held.value_bytes(pending.batch, &record);
         let is_long = cx.held.long_body(pending.batch).is_some();
         let lifetime = Lifetime::of(&record, pending.written_unix, cx.now.unix);
-        let counts = Resends::counts(&record);
-        self.pending[at].counts = counts;
+        let member = member_of(&record, &pending, cx.held, &mut Vec::new());
+        self.pending[at].member = member;
         let due = match pending.done {
             Some(settlement) => Due::Nothing(settlement),
             None => {
@@ -169,7 +169,8 @@ impl Lane {
             Due::Write(lifetime) => lifetime,
             Due::Lookup => lifetime,
         };
-        if counts && due != Due::Lookup && !self.resends.may_go() {
+        let may_go = member.is_none_or(|member| self.resends.may_go(member));
+        if due != Due::Lookup && !may_go {
             return Write::Ends(End::Full);
         }
         let start = self.in_flight.bytes();

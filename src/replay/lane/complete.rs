@@ -39,8 +39,8 @@ impl Lane {
             .pop_front()
             .expect("a settled record was waiting");
         self.completed += 1;
-        if front.counts {
-            self.resends.handle_settled();
+        if let Some(member) = front.member {
+            self.resends.handle_settled(member);
         }
         self.poison.forget(cx.held, front);
         if let Some(chunk) = cx.held.complete_one(front.batch) {

@@ -52,7 +52,7 @@ use std::cmp::Ordering::{self, Equal, Greater, Less};
 use std::collections::HashSet;
 
 use super::poison::order_of;
-use super::resends::Resends;
+use super::resends::member_of;
 use super::{Lane, LaneContext};
 use crate::binlog::method::Ttl;
 use crate::binlog::version::Origin;
@@ -215,7 +215,7 @@ impl Lane {
                 self.in_flight.truncate(start);
                 break;
             }
-            self.pending[at].counts = Resends::counts(&record);
+            self.pending[at].member = member_of(&record, &pending, cx.held, &mut scratch);
             self.push_request(Kind::Lookup, lookup, at, cx.held);
             lookups += 1;
             if is_long || start + bytes >= burst_bytes_max {

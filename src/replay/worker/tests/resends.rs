@@ -83,11 +83,13 @@ fn a_new_epoch_forgets_nothing_of_what_is_not_durable() {
 #[test]
 fn writes_of_many_members_wait_for_no_checkpoint() {
     let keys: Vec<String> = (0..500).map(|number| format!("m{number}")).collect();
-    let of = |key: &String| Record {
-        key: key.as_bytes(),
-        ..add(64)
-    };
-    let records: Vec<_> = keys.iter().map(of).collect();
+    let records: Vec<_> = keys
+        .iter()
+        .map(|key| Record {
+            key: key.as_bytes(),
+            ..add(64)
+        })
+        .collect();
     let mut fixture = Fixture::new(settings());
     fixture.feed(&records);
     assert_eq!(fixture.answer_all(), 500);

@@ -68,7 +68,7 @@ pub fn compare(found: u32, version: u32, origin: Origin) -> Ordering {
 /// How two versions that are stored stand: the later one is that to which fewer writes lead from
 /// the other one. Where none lead from either to the other, the numbers say it.
 #[must_use]
-pub fn order(one: u32, other: u32) -> Ordering {
+pub fn order_of_stored(one: u32, other: u32) -> Ordering {
     let writes = |from, to| writes_between(from, to).unwrap_or(usize::MAX);
     let by_writes = writes(one, other).cmp(&writes(other, one));
     by_writes.then_with(|| one.cmp(&other))
@@ -90,8 +90,9 @@ pub fn to_store(wanted: u32, over: u32) -> Option<u32> {
     given.min()
 }
 
-/// The version to be given to replace what is stored, by the least that hustdb takes and by which a
-/// live write that came first is not lost: the same one, or that of the next write.
+/// The version to be given to replace what is stored, by the least that hustdb takes: the same one,
+/// or that of the next write. A live write that came first is later, and is not lost, unless it is
+/// the one whose version falls.
 #[must_use]
 pub fn to_replace(stored_version: u32) -> u32 {
     match stored(stored_version) == stored_version {
@@ -190,9 +191,9 @@ mod tests {
         ) {
             let versions: Vec<u32> = live_versions(0).take(at + ahead + 1).map(stored).collect();
             let (older, later) = (versions[at], versions[at + ahead]);
-            prop_assert_eq!(order(older, later), Ordering::Less);
-            prop_assert_eq!(order(later, older), Ordering::Greater);
-            prop_assert_eq!(order(later, later), Ordering::Equal);
+            prop_assert_eq!(order_of_stored(older, later), Ordering::Less);
+            prop_assert_eq!(order_of_stored(later, older), Ordering::Greater);
+            prop_assert_eq!(order_of_stored(later, later), Ordering::Equal);
         }
 
         #[test]
@@ -223,7 +224,7 @@ mod tests {
         #[test]
         fn no_number_makes_it_panic(found: u32, version: u32) {
             let _ = compare(found, version, GivenOrStored);
-            let _ = order(found, version);
+            let _ = order_of_stored(found, version);
             let _ = to_store(found, version);
             let _ = to_replace(found);
         }

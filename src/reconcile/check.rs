@@ -91,7 +91,8 @@ pub struct Check {
     before: Option<[Seen; 2]>,
     /// The version that the peer was made to store, until it is looked at again.
     given_to_peer: Option<u32>,
-    /// That version, while what follows from it is done.
+    /// That version, while what follows from it is done; and until it is looked at again, where
+    /// that may have been lost.
     followed: Option<u32>,
     mended: Option<Mend>,
     /// What is written.
@@ -256,7 +257,7 @@ impl Check {
             Phase::Confirming(_) => self.changed(settings, now),
             Phase::Comparing => self.compared(settings, now),
             Phase::Weighing => self.read_both(settings, now),
-            Phase::Fetching => self.fetched(now),
+            Phase::Fetching => self.fetched(settings, now),
             Phase::Restoring => self.restored(self.followed.unwrap_or_default()),
             Phase::Writing(mend) => self.written(mend),
         }
@@ -278,11 +279,12 @@ impl Check {
             return self.too_late(settings, now);
         }
         let has_values = kind.has_value() && backend != Seen::Absent;
-        if let Some(given) = self.given_to_peer.take()
-            && peer.version() == given
-            && let Some(step) = self.look_after(given, settings)
+        let given = [self.given_to_peer.take(), self.followed.take()];
+        if let Seen::Present { version, .. } = peer
+            && given.contains(&Some(version))
+            && let Some(step) = self.look_after(version, settings)
         {
-            self.followed = Some(given);
+            self.followed = Some(version);
             return step;
         }
         match judge(kind, backend, peer) {
@@ -325,7 +327,8 @@ impl Check {
     /// that the peer was given; the peer keeps that, or has the next one, which is then copied.
     fn restored(&mut self, given: u32) -> Step {
         let version = self.replacement.version;
-        if version::order(version, given) == Ordering::Less {
+        if version::order_of_stored(version, given) == Ordering::Less {
+            // There is nothing to look after: the peer's version counts from here on.
             self.replacement.version = version::to_replace(given);
             return self.write_to_peer();
         }
@@ -335,7 +338,7 @@ impl Check {
     /// Has the peer, which has `over`, store the version that the backend has, and looks after it.
     fn raise_peer(&mut self, version: u32, over: u32) -> Step {
         self.given_to_peer = Some(version);
-        self.replacement.version = to_store(version, over);
+        self.replacement.version = given_for(version, over);
         self.write_to_peer()
     }
 
@@ -412,7 +415,7 @@ impl Check {
         }
         match verdict {
             Verdict::Equal => self.equal(),
-            Verdict::PeerCounts => self.fetch(now),
+            Verdict::PeerCounts => self.fetch(settings, now),
             Verdict::BackendNewer if failpoint!(LowerVersion) => self.remove(),
             // The peer is written to only where nobody else writes.
             Verdict::BackendNewer if before != Some(self.seen) => self.wait(now),
@@ -443,7 +446,7 @@ impl Check {
     }
 
     /// Reads what the peer has, where a lookup has not told all of it.
-    fn fetch(&mut self, now: Now) -> Step {
+    fn fetch(&mut self, settings: &ReconcileSettings, now: Now) -> Step {
         self.phase = Phase::Fetching;
         if self.key.kind.has_value() {
             return self.ask(None, Some(Ask::ReadValue));
@@ -451,13 +454,17 @@ impl Check {
         let peer = self.seen(Side::Peer);
         self.replacement.version = peer.version();
         self.replacement.score = peer.score();
-        self.fetched(now)
+        self.fetched(settings, now)
     }
 
-    fn fetched(&mut self, now: Now) -> Step {
+    fn fetched(&mut self, settings: &ReconcileSettings, now: Now) -> Step {
         let version = self.replacement.version;
         let over = self.seen(Side::Backend).version();
-        // Stored once more it would replace whatever a live write leaves meanwhile.
+        // The peer's key was made anew since the look. It is not to be stored over what is later.
+        if version::order_of_stored(version, over) == Ordering::Less {
+            return self.changed(settings, now);
+        }
+        // To store this very version again takes a number above all live writes'.
         if version == over && version::to_replace(over) != over {
             return self.make_anew(over);
         }
@@ -465,7 +472,7 @@ impl Check {
         let Some(lifetime) = lifetime else {
             return reported(WhyLeft::TtlUnknown);
         };
-        self.replacement.version = to_store(version, over);
+        self.replacement.version = given_for(version, over);
         self.replacement.lifetime = lifetime;
         self.phase = Phase::Writing(Mend::Copied);
         self.ask(Some(Ask::Write), None)
@@ -520,7 +527,8 @@ impl Check {
         }
     }
 
-    /// Gives the backend, which has `over`, the peer's value.
+    /// Gives the backend, which has `over`, the peer's value, with a version from which the peer is
+    /// raised: that of a key that was made anew, or of one version from 64 on.
     fn make_anew(&mut self, over: u32) -> Step {
         if self.logged.had_ttl {
             return reported(WhyLeft::TtlUnknown);
@@ -560,7 +568,7 @@ impl Check {
 
     /// This try has come to nothing. What the peer was given is looked after all the same.
     fn begin_anew(&mut self) {
-        self.given_to_peer = self.given_to_peer.or(self.followed.take());
+        self.given_to_peer = self.given_to_peer.or(self.followed);
         self.drop_value();
     }
 
@@ -576,8 +584,9 @@ impl Check {
     }
 }
 
-/// What hustdb never tells is given as it is.
-fn to_store(version: u32, over: u32) -> u32 {
+/// What is given so that a master that has `over` stores `version`. One that hustdb never tells is
+/// given as it is.
+fn given_for(version: u32, over: u32) -> u32 {
     match version::to_store(version, over) {
         Some(given) if !failpoint!(GiveAsTold) => given,
         _ => version,

@@ -115,14 +115,14 @@ pub fn judge(kind: Kind, backend: Seen, peer: Seen) -> Verdict {
         (Seen::Present { .. }, Seen::Absent) => Verdict::PeerLacks,
         (Seen::Present { .. }, Seen::Present { .. }) if kind == Kind::Set => Verdict::Equal,
         _ if backend == peer => Verdict::Equal,
-        _ => match version::order(backend.version(), peer.version()) {
+        _ => match version::order_of_stored(backend.version(), peer.version()) {
             Ordering::Greater => Verdict::BackendNewer,
             Ordering::Less | Ordering::Equal => Verdict::PeerCounts,
         },
     }
 }
 
-/// What the values decide where the backend has the higher version.
+/// What the values decide where the backend has the later version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByValue {
     /// They are equal: the peer's version is raised, so that the next writes number equally.

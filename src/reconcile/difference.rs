@@ -246,7 +246,7 @@ impl Difference {
             (Some(_), None) => return "peer_lacks",
             (Some(backend), Some(peer)) => (backend, peer),
         };
-        match version::order(backend.version, peer.version) {
+        match version::order_of_stored(backend.version, peer.version) {
             Ordering::Less => "peer_newer",
             Ordering::Greater => "backend_newer",
             Ordering::Equal if backend.score != peer.score => "score_differs",

@@ -36,6 +36,10 @@ const START_UNIX: u64 = 1_800_000_000;
 /// Comparing has to end so long after the last fault.
 const QUIET: Duration = Duration::from_secs(3600);
 
+/// A key is busy that was written so often in so long: looks find it changed.
+const BUSY_WRITES: usize = 3;
+const BUSY_S: u64 = 60;
+
 /// How many writes there are, and to how many keys.
 struct Extent {
     /// Of each kind.
@@ -137,6 +141,8 @@ pub(crate) struct World {
     missed_by_other: [VecDeque<(Mutation, u32, u64)>; 2],
     /// What the last write of each item leaves.
     last: BTreeMap<Item, Leaves>,
+    /// When it was written, Unix seconds.
+    written: BTreeMap<Item, Vec<u64>>,
     /// Items of writes that went to one master only, while older records of it waited, or a mend of
     /// it was on its way: they may be overwritten there, before anybody compares.
     overwritten: BTreeSet<Item>,
@@ -218,6 +224,7 @@ impl World {
             has_other_host,
             missed_by_other: [const { VecDeque::new() }; 2],
             last: BTreeMap::new(),
+            written: BTreeMap::new(),
             overwritten: BTreeSet::new(),
             excused: BTreeSet::new(),
             disk,
@@ -492,6 +499,7 @@ impl World {
         if write.ttl > 0 {
             self.excused.insert(written.clone());
         }
+        self.written.entry(written.clone()).or_default().push(unix);
         self.last.insert(written, leaves(&write));
         let first = self.random.usize(..2);
         if !self.masters[0].is_up && !self.masters[1].is_up {
@@ -715,16 +723,20 @@ impl World {
             let is_written = !of_key.is_empty();
             // Where nothing says which value counts, it is left to a person; and so is a key that
             // was written whenever it was looked at, if only its versions differ, or whose masters
-            // never answer within a moment of each other. But no version is one that no mend makes
-            // equal.
+            // never answer within a moment of each other.
             let [ours, theirs] = contents.each_ref().map(|all| all.get(item));
             let is_seen_apart = self.network.is_far_apart();
             let is_same_value = ours
                 .zip(theirs)
-                .is_some_and(|(ours, theirs)| ours.value == theirs.value && ours.version < 64);
+                .is_some_and(|(ours, theirs)| ours.value == theirs.value);
+            let is_busy = |until_unix: u64| {
+                let busy = until_unix - BUSY_S..=until_unix;
+                let written = self.written[item].iter();
+                written.filter(|unix| busy.contains(*unix)).count() >= BUSY_WRITES
+            };
             let is_unclear = of_key.iter().any(|difference| match &*difference.why {
                 "backend_newer" | "peer_unsettled" => true,
-                "still_differs" => is_same_value || is_seen_apart,
+                "still_differs" => is_same_value && is_busy(difference.unix) || is_seen_apart,
                 _ => false,
             });
             let must_be_equal =

@@ -471,6 +471,69 @@ fn what_was_seen_long_apart_decides_nothing() {
     }
 }
 
+/// The peer tells an earlier version than the backend has then.
+#[test]
+fn what_the_peer_made_anew_between_the_look_and_the_read_is_not_stored_over_a_later_version() {
+    let mut pair = Pair::new([entry(3, "old"), entry(7, "w")]);
+    let mut lowest = u32::MAX;
+    compare(&mut pair, Kind::Key, LAST, &REPAIR, |answers, masters| {
+        if answers == 4 {
+            masters[1] = entry(1, "anew");
+        }
+        lowest = lowest.min(masters[0].as_ref().unwrap().version);
+    });
+    assert_eq!(lowest, 3);
+
+    let mut pair = Pair::new([entry(3, "old"), entry(7, "w")]);
+    let no_log = Logged::default();
+    compare(
+        &mut pair,
+        Kind::Key,
+        no_log,
+        &REPAIR,
+        |answers, masters| match answers {
+            4 => masters[1] = entry(1, "anew"),
+            // The peer misses it.
+            5 => masters[0] = entry(2, "last"),
+            _ => {}
+        },
+    );
+    assert_eq!(pair.masters[0], entry(2, "last"), "{:?}", pair.masters);
+}
+
+#[test]
+fn a_live_write_that_a_raise_overwrites_is_given_back_though_that_is_lost_once() {
+    for (backend, peer) in [(9, 2), (114, 2)] {
+        let mut pair = Pair::new([entry(backend, "x"), entry(peer, "x")]);
+        pair.lost = Some((2, false));
+        let removed = Logged {
+            is_removed: true,
+            ..LAST
+        };
+        let mut is_done = false;
+        compare(
+            &mut pair,
+            Kind::Key,
+            removed,
+            &REPAIR,
+            |answers, masters| {
+                // Once both values are read, before the peer's version is raised.
+                if answers == 6 && !is_done {
+                    is_done = true;
+                    *masters =
+                        [backend, peer].map(|version| entry(version::stored(version + 1), "live"));
+                }
+            },
+        );
+        let value_of = |master: &Option<Entry>| master.clone().unwrap().value;
+        assert!(
+            pair.masters
+                .iter()
+                .all(|master| value_of(master) == b"live")
+        );
+    }
+}
+
 /// A master that always takes long must not keep a log for ever.
 #[test]
 fn what_is_always_seen_far_apart_is_confirmed_or_reported() {

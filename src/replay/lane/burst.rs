@@ -4,6 +4,7 @@
 use std::hint::black_box;
 
 use super::lookup::Due;
+use super::poison::order_of;
 use super::resends::member_of;
 use super::{Lane, LaneContext, LaneSettings, Pending, State, Step};
 use crate::binlog::request::Composed;
@@ -147,7 +148,7 @@ impl Lane {
         let value_bytes = cx.held.value_bytes(pending.batch, &record);
         let is_long = cx.held.long_body(pending.batch).is_some();
         let lifetime = Lifetime::of(&record, pending.written_unix, cx.now.unix);
-        let member = member_of(&record, &pending, cx.held, &mut Vec::new());
+        let member = member_of(&record, || order_of(cx.held, &pending, &mut Vec::new()));
         self.pending[at].member = member;
         let due = match pending.done {
             Some(settlement) => Due::Nothing(settlement),

@@ -194,7 +194,8 @@ impl Lane {
                 Record::parse_checked(cx.held.bytes(pending.batch, pending.at, pending.bytes));
             let value_bytes = cx.held.value_bytes(pending.batch, &record);
             let is_long = cx.held.long_body(pending.batch).is_some();
-            let is_first = unwritten.insert(order_of(cx.held, &pending, &mut scratch));
+            let order = order_of(cx.held, &pending, &mut scratch);
+            let is_first = unwritten.insert(order);
             let lifetime = Lifetime::of(&record, pending.written_unix, cx.now.unix);
             let (maybe_sent, found) = (pending.maybe_sent, pending.found);
             let due = Due::of(&record, value_bytes, lifetime, maybe_sent, found);
@@ -215,7 +216,7 @@ impl Lane {
                 self.in_flight.truncate(start);
                 break;
             }
-            self.pending[at].member = member_of(&record, &pending, cx.held, &mut scratch);
+            self.pending[at].member = member_of(&record, || order);
             self.push_request(Kind::Lookup, lookup, at, cx.held);
             lookups += 1;
             if is_long || start + bytes >= burst_bytes_max {

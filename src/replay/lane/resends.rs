@@ -8,12 +8,9 @@
 //!
 //! Members are told apart by eight bits of their hashes: those that share them count as one.
 
-use super::Pending;
-use super::poison::order_of;
 use crate::binlog::Record;
 use crate::binlog::version::{STORED_OTHERWISE_FROM, WRITES_AHEAD_MAX};
 use crate::limits::BURST_REQUESTS_MAX;
-use crate::replay::batch_table::BatchTable;
 
 /// So many settled writes of a member may be missing from the checkpoint.
 const SETTLED_MAX: u8 = (WRITES_AHEAD_MAX - BURST_REQUESTS_MAX) as u8;
@@ -93,14 +90,9 @@ impl Default for Counts {
     }
 }
 
-/// The member that a record writes; `None` where a lookup tells all of its writes apart, or where
-/// it may be sent twice.
-pub(super) fn member_of(
-    record: &Record<'_>,
-    pending: &Pending,
-    held: &BatchTable,
-    scratch: &mut Vec<u8>,
-) -> Option<Member> {
+/// The member that a record writes, of which `order_hash` is known; `None` where a lookup tells all
+/// of its writes apart, or where it may be sent twice.
+pub(super) fn member_of(record: &Record<'_>, order_hash: impl FnOnce() -> u64) -> Option<Member> {
     let counts = record.version >= STORED_OTHERWISE_FROM && record.is_harmful_twice();
-    counts.then(|| Member((order_of(held, pending, scratch) >> 32) as u8))
+    counts.then(|| Member((order_hash() >> 32) as u8))
 }

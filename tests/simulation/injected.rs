@@ -291,7 +291,7 @@ impl World {
         self.disk.inner.fail(op, ErrorKind::StorageFull, 0, times);
         let blow = Blow::Disk;
         self.soon(ms(3_000), Event::Mend { blow });
-        self.disk_fails = true;
+        (self.disk_fails, self.failed_at_end) = (true, true);
     }
 
     pub(crate) fn mend(&mut self, blow: Blow) {

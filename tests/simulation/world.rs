@@ -180,6 +180,8 @@ pub(crate) struct World {
     pub(crate) logs_were_moved: bool,
     /// Calls to the disk fail, or did a moment ago: what is rejected at an end may not be written.
     pub(crate) disk_fails: bool,
+    /// It failed while the server ended, whether or not it does still.
+    pub(crate) failed_at_end: bool,
     /// Increments that HA has not logged yet.
     pub(crate) increments_to_log: usize,
     /// Turns of all threads since this was last set to 0.
@@ -244,6 +246,7 @@ impl World {
             healed: false,
             logs_were_moved: false,
             disk_fails: false,
+            failed_at_end: false,
             increments_to_log: 0,
             turns: 0,
             random,
@@ -521,7 +524,7 @@ impl World {
     pub(crate) fn end_life(&mut self) {
         self.server = None;
         self.orders.handle_life_end();
-        if self.disk_fails {
+        if self.disk_fails || std::mem::take(&mut self.failed_at_end) {
             for backend in &mut self.backends {
                 backend.oracle.handle_death();
             }

@@ -165,6 +165,9 @@ fn a_wait_for_a_replaced_log_ends_when_the_new_one_is_delivered() {
         let fake_hustdb = fake_hustdb();
         let server = home.start();
         let log = home.log(&fake_hustdb.name());
+        // At its start a server looks at first lines, by which it knows a copy, only later.
+        std::fs::create_dir_all(log.folder()).unwrap();
+        server.wait_for_state(&fake_hustdb.name(), "up");
         if was_begun {
             log.put("first", 1, "v");
             server.wait_settled(&fake_hustdb.name(), 1);

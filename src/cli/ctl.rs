@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Subcommand;
 
-use super::status::client::{self, in_query};
+use super::status::client::{self, ANSWER_TIMEOUT, in_query};
 use super::status::{StatusTarget, plain};
 use super::values::backend_name;
 use crate::cli::failure::Failure;
@@ -20,8 +20,6 @@ use crate::limits::{CHECKPOINTER_END_MS, DRAIN_EXTRA_MS, RATE_MAX, THREAD_END_MS
 use crate::status::control_request::parse_rate;
 use crate::status::snapshot::{BackendSnapshot, LastProbe};
 
-/// How long the server may take for an answer. It answers from memory.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a probe's result may take: a probe's timeout, and a status that is a second old.
 const PROBED_WITHIN: Duration = Duration::from_secs(10);
 /// Between two looks whether it has ended, or has probed.

@@ -14,7 +14,7 @@ mod show;
 
 pub(super) use show::{write_difference, write_settlement};
 
-use std::io::{self, ErrorKind};
+use std::io;
 
 use clap::Subcommand;
 
@@ -156,12 +156,8 @@ pub(super) fn run(verb: &Verb, config: &Config) -> Result<bool, Failure> {
             return Ok(selection.scope.has_all_ids(dropped.done));
         }
     };
-    match written {
-        // Whoever reads us has seen enough, as `head` does.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(true),
-        Err(error) => Err(error.into()),
-        Ok(()) => Ok(true),
-    }
+    output::unless_closed(written)?;
+    Ok(true)
 }
 
 #[cfg(test)]

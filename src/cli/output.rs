@@ -11,18 +11,23 @@ use super::failure::Failure;
 /// failure; `what` it is that cannot be written is said otherwise.
 pub(super) fn print(what: &str, text: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(format!("the {what} can't be written: {error}").into())
-        }
-        _ => Ok(()),
-    }
+    unless_closed(out.write_all(text).and_then(|()| out.flush()))
+        .map_err(|error| format!("the {what} can't be written: {error}").into())
 }
 
 /// Tells on stdout how things go. What is done is done, whoever reads it.
 pub(super) fn tell(line: impl Display) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// What came of writing to stdout. Whoever reads us may have seen enough, as `head` does: that is
+/// no failure.
+pub(super) fn unless_closed(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 /// Says on stderr what is wrong, or what there is to know besides the result.

@@ -8,7 +8,7 @@ mod read;
 mod select;
 mod show;
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -135,12 +135,8 @@ pub(super) fn run(verb: &Verb, config: Config) -> Result<bool, Failure> {
             return Ok(tell("dropped", &report, selection));
         }
     };
-    match written {
-        // Whoever reads us has seen enough, as `head` does.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(true),
-        Err(error) => Err(error.into()),
-        Ok(()) => Ok(true),
-    }
+    output::unless_closed(written)?;
+    Ok(true)
 }
 
 /// Asks the server, in as many questions as the ids need.

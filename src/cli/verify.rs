@@ -2,7 +2,7 @@
 
 mod keys;
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -171,11 +171,7 @@ impl Verification<'_> {
             }
         })?;
         bar.finish_and_clear();
-        match written {
-            // Whoever reads us has seen enough, as `head` does.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            written => Ok(written?),
-        }
+        Ok(output::unless_closed(written)?)
     }
 }
 

@@ -12,6 +12,7 @@ use super::settle::Settlements;
 use super::show::write_difference;
 use crate::cli::failure::Failure;
 use crate::cli::local_time::now_unix;
+use crate::cli::output;
 use crate::cli::tally::Tally;
 use crate::cli::waiting;
 use crate::config::Config;
@@ -156,7 +157,7 @@ fn repair_pair(
                     if take == Some(Take::Backend) {
                         difference.swap_masters();
                     }
-                    // Whoever reads us may have seen enough: the rest is settled all the same.
+                    // Where it can't be written, the rest is settled all the same.
                     if written.is_ok() {
                         let out = &mut io::stdout().lock();
                         written = write_difference(difference.id(), &difference, out);
@@ -170,7 +171,8 @@ fn repair_pair(
             let _ = settlements.add(id, lines[&id], how);
         });
     settlements.write().map_err(|cause| cause.to_string())?;
-    Ok(compared?)
+    compared?;
+    Ok(output::unless_closed(written)?)
 }
 
 /// The key of a difference; `None` where this version does not know its kind.

@@ -101,8 +101,7 @@ impl Answering<'_> {
             broken.push("R3: it writes, and may only report".to_owned());
         }
         for (item, was) in before {
-            let is = after.get(item);
-            let Some(is) = is else {
+            let Some(is) = after.get(item) else {
                 continue;
             };
             // Versions of keys that were written often fall, and come round after 192 writes.

@@ -524,7 +524,8 @@ impl World {
     pub(crate) fn end_life(&mut self) {
         self.server = None;
         self.orders.handle_life_end();
-        if self.disk_fails || std::mem::take(&mut self.failed_at_end) {
+        let failed_at_end = std::mem::take(&mut self.failed_at_end);
+        if self.disk_fails || failed_at_end {
             for backend in &mut self.backends {
                 backend.oracle.handle_death();
             }

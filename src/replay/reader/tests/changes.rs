@@ -239,6 +239,21 @@ fn who_waits_for_a_replaced_log_hears_whether_the_new_one_has_all_of_it() {
     check_copy(false, true, &["a", "b", "c", "d"], true);
 }
 
+/// An operator mends a log just after the server has started.
+#[test]
+fn a_log_that_is_replaced_soon_after_a_start_is_known_by_its_first_line() {
+    let mut fixture = Fixture::new();
+    fixture.disk.append_log("a:1", "01", &puts(["a", "b"]));
+    fixture.add("a:1");
+    fixture.run_for(Duration::from_millis(300));
+    let old = fixture.disk.meta_of("a:1", "01").unwrap();
+    fixture.disk.remove_log("a:1", "01");
+    fixture.append(A, "01", &puts(["a", "b"]));
+    fixture.run_for(3 * SECOND);
+    let new = fixture.disk.meta_of("a:1", "01").unwrap();
+    assert_eq!(fixture.copied, [(old.key(), new.key())]);
+}
+
 /// It is copied, and its own name goes.
 #[test]
 fn a_log_that_was_copied_before_it_was_deleted_is_told_to_be_there() {

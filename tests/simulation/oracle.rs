@@ -100,6 +100,9 @@ struct Operation {
     /// When the healthy master took it, Unix seconds.
     taken_unix: u64,
     arrived: bool,
+    /// It arrived, or one that looks like it did where this one was taken away: nothing that
+    /// arrives tells them apart.
+    may_have_arrived: bool,
     /// It arrived at a backend that did not fail at it.
     was_taken: bool,
     /// Somebody took its line away: it may come, and come again, or not.
@@ -320,7 +323,8 @@ impl Oracle {
     /// Whether an operation has arrived, or need not come.
     pub(crate) fn is_delivered(&self, item: &Item, number: usize) -> bool {
         let operation = &self.histories[item].operations[number];
-        operation.arrived || operation.gone || (operation.adds_up() && operation.asked)
+        let has_arrived = operation.arrived || operation.may_have_arrived;
+        has_arrived || operation.gone || (operation.adds_up() && operation.asked)
     }
 
     /// When the oldest operation that has not arrived was taken, Unix seconds.
@@ -494,6 +498,7 @@ impl Oracle {
             expires_unix: mutation.ends_unix(),
             taken_unix: mutation.unix,
             arrived: false,
+            may_have_arrived: false,
             was_taken: false,
             lost: false,
             gone: false,
@@ -661,6 +666,9 @@ impl Oracle {
             );
         };
         history.has_gaps |= last > next;
+        for each in &at {
+            history.operations[*each].may_have_arrived = true;
+        }
         let operation = &mut history.operations[last];
         let is_again = operation.arrived && operation.adds_up();
         assert!(

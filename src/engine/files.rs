@@ -47,6 +47,9 @@ use crate::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
 use crate::replay::mailbox::Wake;
 use crate::status::counters::ServerCounters;
 
+/// So many entries of a folder are examined in a step.
+const ENTRIES_A_STEP: usize = 64;
+
 /// The disk under a folder of logs and a folder of state. Each thread has its own; they share
 /// nothing but the files.
 pub struct RealDisk {
@@ -60,6 +63,8 @@ pub struct RealDisk {
     passed_over: Option<HashSet<PathBuf>>,
     /// Takes durable writes in the background; `None` means that they are taken at once.
     durable_writes: Option<DurableWrites>,
+    /// Told each time that a call, or a step of a long one, has come back.
+    progress: Option<Box<dyn Fn() + Send>>,
 }
 
 /// A file that is open for reading.
@@ -85,6 +90,7 @@ impl RealDisk {
             reads_ahead: false,
             passed_over: None,
             durable_writes: None,
+            progress: None,
         }
     }
 
@@ -108,6 +114,20 @@ impl RealDisk {
             reads_ahead: true,
             passed_over: Some(HashSet::new()),
             ..self
+        }
+    }
+
+    /// The same, calling `progress` whenever the disk has done a part of what its owner does in one
+    /// turn: a slow disk makes a turn long, and its thread does not hang for that.
+    #[must_use]
+    pub fn with_progress(self, progress: impl Fn() + Send + 'static) -> Self {
+        let progress: Option<Box<dyn Fn() + Send>> = Some(Box::new(progress));
+        Self { progress, ..self }
+    }
+
+    fn note_progress(&self) {
+        if let Some(progress) = &self.progress {
+            progress();
         }
     }
 
@@ -155,9 +175,6 @@ impl Disk for RealDisk {
             // One that is not there is no empty one: it has been moved, or is not mounted.
             fs::metadata(path).map_err(at(path))?;
         }
-        // Links to folders are folders: an operator may keep a backend's logs elsewhere.
-        let is_folder =
-            |entry: &DirEntry| fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_dir());
         let entries = listing(path)?;
         let folders = entries.iter().filter(|entry| is_folder(entry));
         Ok(folders.map(|entry| escape(&entry.file_name())).collect())
@@ -187,7 +204,10 @@ impl Disk for RealDisk {
     fn entries(&mut self, area: Area, backend: &str) -> io::Result<Vec<LogEntry>> {
         let folder = self.paths.folder(area, backend)?;
         let mut entries = Vec::new();
-        for entry in listing(&folder)? {
+        for (nth, entry) in listing(&folder)?.into_iter().enumerate() {
+            if nth % ENTRIES_A_STEP == 0 {
+                self.note_progress();
+            }
             match entry_meta(&entry) {
                 Ok(Found::File(meta)) => entries.push(LogEntry {
                     name: escape(&entry.file_name()),
@@ -226,6 +246,7 @@ impl Disk for RealDisk {
     }
 
     fn open(&mut self, area: Area, backend: &str, name: &str) -> io::Result<RealFile> {
+        self.note_progress();
         let path = self.paths.file(area, backend, name)?;
         let open = |links| open_regular(&path, OpenOptions::new().read(true), links);
         let (file, is_linked) = match open(Links::Refused) {
@@ -251,6 +272,7 @@ impl Disk for RealDisk {
     }
 
     fn append(&mut self, area: Area, backend: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.note_progress();
         let options = &mut OpenOptions::new();
         options.append(true);
         self.paths.write_to(area, backend, name, options, bytes)
@@ -375,11 +397,36 @@ fn entry_meta(entry: &DirEntry) -> io::Result<Found> {
             "not a regular file"
         }));
     }
-    Ok(match fs::metadata(entry.path()) {
-        Ok(target) if target.is_file() => Found::File(log_meta(&target, true)),
-        Ok(_) => Found::Other("a symbolic link to something that is not a regular file"),
-        Err(_) => Found::Other("a symbolic link that leads nowhere"),
-    })
+    match fs::metadata(entry.path()) {
+        Ok(target) if target.is_file() => Ok(Found::File(log_meta(&target, true))),
+        Ok(_) => Ok(Found::Other(
+            "a symbolic link to something that is not a regular file",
+        )),
+        Err(error) if leads_nowhere(&error) => {
+            Ok(Found::Other("a symbolic link that leads nowhere"))
+        }
+        // Newer logs wait for it, as for any that cannot be read (G2).
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether an entry is a folder, or a symbolic link to one: an operator may keep a backend's logs
+/// elsewhere. One that cannot be examined now is there all the same, and listing it says why.
+pub(crate) fn is_folder(entry: &DirEntry) -> bool {
+    match entry.file_type() {
+        Ok(kind) if !kind.is_symlink() => kind.is_dir(),
+        _ => match fs::metadata(entry.path()) {
+            Ok(metadata) => metadata.is_dir(),
+            Err(error) => !leads_nowhere(&error),
+        },
+    }
+}
+
+/// Whether this error of a path means that nothing is there. Any other may pass, as that of a file
+/// server that is away.
+fn leads_nowhere(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+        || error.raw_os_error() == Some(libc::ELOOP)
 }
 
 /// What is in a folder; nothing where there is none.

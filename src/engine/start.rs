@@ -33,6 +33,7 @@ use crate::engine::waker::PollWaker;
 use crate::engine::{reader_mio, reconciler_mio};
 use crate::limits::THREAD_END_MS;
 use crate::replay::checkpointer::Checkpointer;
+use crate::replay::mailbox::Mailbox;
 use crate::replay::reader::{LogReader, ReaderRules};
 use crate::replay::reconciler::Reconciler;
 use crate::replay::worker::Worker;
@@ -84,13 +85,16 @@ struct Assembly<'a> {
 }
 
 impl Assembly<'_> {
-    fn disk(&self) -> RealDisk {
+    /// The disk of the thread that has this mailbox.
+    fn disk<T: Send + 'static>(&self, mailbox: &Arc<Mailbox<T>>) -> RealDisk {
+        let mailbox = Arc::clone(mailbox);
         RealDisk::new(self.config.sync.logs_path.clone(), self.config.state_path())
+            .with_progress(move || mailbox.note_turn())
     }
 
     fn checkpointer(&self, poll: Poll, waker: PollWaker) -> Body {
         let disk = self
-            .disk()
+            .disk(&self.links.replay.mailboxes.checkpointer)
             .with_counters(Arc::clone(&self.links.replay.counters))
             .with_threads(Arc::new(waker));
         let checkpointer = Checkpointer::new(
@@ -105,7 +109,7 @@ impl Assembly<'_> {
 
     fn reader(&self, poll: Poll) -> Body {
         let disk = self
-            .disk()
+            .disk(&self.links.replay.mailboxes.reader)
             .with_locks(Arc::clone(self.locks))
             .with_read_ahead();
         let rules = ReaderRules {
@@ -120,10 +124,11 @@ impl Assembly<'_> {
     }
 
     fn reconciler(&self, poll: Poll, resolver: Resolver) -> Body {
+        let links = self.links.for_reconciler();
         let reconciler = Reconciler::new(
-            self.disk(),
+            self.disk(&links.mailbox),
             RealSurroundings::new(self.config, resolver),
-            self.links.for_reconciler(),
+            links,
             self.settings.controller.comparison(),
             written_unix,
         );

@@ -152,7 +152,7 @@ impl<T> Mailbox<T> {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
-    /// The reader begins a turn. Only the reader calls this.
+    /// The reader begins a turn, or gets on in one that is long. Only the reader calls this.
     pub fn note_turn(&self) {
         let turns = self.turns.load(Ordering::Relaxed);
         self.turns.store(turns.wrapping_add(1), Ordering::Relaxed);

@@ -8,6 +8,7 @@ use std::thread;
 
 use super::findings::Findings;
 use crate::config::{BackendName, Config, Host};
+use crate::engine::files::is_folder;
 use crate::engine::os::process::may_change;
 use crate::replay::disk::is_hidden;
 
@@ -21,11 +22,8 @@ pub(super) fn all(config: &Config, findings: &mut Findings) -> Vec<BackendName> 
     let Ok(entries) = fs::read_dir(&config.sync.logs_path) else {
         return Vec::new();
     };
-    let mut folders: Vec<PathBuf> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .collect();
+    let folders = entries.flatten().filter(is_folder);
+    let mut folders: Vec<PathBuf> = folders.map(|entry| entry.path()).collect();
     folders.sort();
     let mut backends = Vec::new();
     let (mut files, mut bytes) = (0, 0);

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
@@ -53,6 +54,52 @@ fn a_folder_lists_its_logs_only_and_a_missing_one_lists_nothing() {
     fs::write(home.folder.path().join("logs/error.log"), b"").unwrap();
     assert_eq!(home.disk.folders(Area::Logs).unwrap(), [B]);
     assert_eq!(home.disk.folders(Area::State).unwrap(), [""; 0]);
+}
+
+/// A link that cannot be followed, as that into a file server that is away.
+fn link_that_fails(path: &Path) {
+    symlink("x".repeat(300), path).unwrap();
+    let error = fs::metadata(path).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::ENAMETOOLONG));
+}
+
+#[test]
+fn a_folder_that_cannot_be_examined_is_there_and_is_no_empty_one() {
+    let mut home = home();
+    let logs = home.folder.path().join("logs");
+    link_that_fails(&logs.join("b:2"));
+    symlink("nowhere", logs.join("b:3")).unwrap();
+    symlink("b:4", logs.join("b:4")).unwrap();
+    let mut folders = home.disk.folders(Area::Logs).unwrap();
+    folders.sort();
+    assert_eq!(folders, [B, "b:2"]);
+    let error = home.disk.entries(Area::Logs, "b:2").unwrap_err();
+    assert!(error.to_string().contains("b:2"), "{error}");
+}
+
+#[test]
+fn a_log_that_cannot_be_examined_is_not_passed_over() {
+    let mut home = home();
+    fs::write(home.log("2"), b"newer\n").unwrap();
+    link_that_fails(&home.log("1"));
+    let error = home.disk.entries(Area::Logs, B).unwrap_err();
+    assert!(error.to_string().contains("/1: "), "{error}");
+}
+
+#[test]
+fn a_long_listing_gets_on() {
+    let mut home = home();
+    for name in 0..=ENTRIES_A_STEP {
+        fs::write(home.log(&name.to_string()), b"").unwrap();
+    }
+    let steps = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&steps);
+    let count = move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+    };
+    home.disk = home.disk.with_progress(count);
+    home.disk.entries(Area::Logs, B).unwrap();
+    assert_eq!(steps.load(Ordering::Relaxed), 2);
 }
 
 #[test]

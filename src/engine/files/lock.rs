@@ -164,18 +164,33 @@ fn lock_folder(folder: File, path: &Path) -> Result<io::Result<Locked>, LockErro
     }
 }
 
-/// The process that holds a file's lock, as `/proc/locks` has it: `1: FLOCK  ADVISORY  WRITE 812
-/// 08:01:3145 0 EOF`.
+/// The process that holds a file's lock, by `/proc/locks`.
 fn flock_holder(file: &File) -> Option<u32> {
-    let inode = file.metadata().ok()?.ino().to_string();
+    let meta = file.metadata().ok()?;
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|line| {
-        let mut words = line.split_ascii_whitespace();
-        let is_flock = words.nth(1) == Some("FLOCK");
-        let pid = words.nth(2)?.parse().ok().filter(|pid| *pid > 0);
-        let file = words.next()?.rsplit(':').next()?;
-        pid.filter(|_| is_flock && file == inode)
-    })
+    holder_in(&locks, meta.dev(), meta.ino())
+}
+
+/// The same by its text: `1: FLOCK  ADVISORY  WRITE 812 08:01:3145 0 EOF`, the device in
+/// hexadecimal. btrfs shows another device there than it tells of a file; then the only lock of
+/// such an inode is it.
+fn holder_in(locks: &str, device: u64, inode: u64) -> Option<u32> {
+    let held: Vec<(&str, u32)> = locks
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            let is_flock = words.nth(1) == Some("FLOCK");
+            let pid = words.nth(2)?.parse().ok().filter(|pid| *pid > 0)?;
+            let (device, of) = words.next()?.rsplit_once(':')?;
+            (is_flock && of == inode.to_string()).then_some((device, pid))
+        })
+        .collect();
+    let own = format!("{:02x}:{:02x}", libc::major(device), libc::minor(device));
+    let exact = held.iter().find(|(device, _)| *device == own);
+    match (exact, &held[..]) {
+        (Some((_, pid)), _) | (None, [(_, pid)]) => Some(*pid),
+        _ => None,
+    }
 }
 
 impl StateLock {
@@ -394,5 +409,19 @@ mod tests {
         ));
         drop(lock);
         StateLock::take(&state).unwrap();
+    }
+
+    #[test]
+    fn who_has_a_lock_is_told_by_device_and_inode() {
+        let device = libc::makedev(8, 0x1a);
+        let other = "1: FLOCK  ADVISORY  WRITE 11 00:2f:1 0 EOF\n";
+        let posix = "2: POSIX  ADVISORY  WRITE 12 08:1a:1 0 EOF\n";
+        let own = "3: FLOCK  ADVISORY  WRITE 13 08:1a:1 0 EOF\n";
+        let waits = "3: -> FLOCK  ADVISORY  WRITE 14 08:1a:1 0 EOF\n";
+        let holder = |lines: &[&str]| holder_in(&lines.concat(), device, 1);
+        assert_eq!(holder(&[other, posix, own, waits]), Some(13));
+        assert_eq!(holder(&[posix, other]), Some(11), "as on btrfs");
+        assert_eq!(holder(&[other, &other.replace("2f", "30")]), None);
+        assert_eq!(holder(&[posix]), None);
     }
 }

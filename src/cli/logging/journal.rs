@@ -19,7 +19,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -49,23 +49,28 @@ pub(super) fn is_stream(stream: &str, file: impl AsFd) -> bool {
     stream == format!("{}:{}", metadata.dev(), metadata.ino())
 }
 
-/// Where entries go.
-pub(super) struct Socket(UnixDatagram);
+/// Where entries go: by its path, as the journal makes its socket anew when it is started again.
+pub(super) struct Socket {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
 
 impl Socket {
     /// # Errors
     /// There is no journal.
     pub(super) fn connect(path: &Path) -> io::Result<Self> {
-        let socket = UnixDatagram::unbound()?;
-        socket.connect(path)?;
-        Ok(Self(socket))
+        UnixDatagram::unbound()?.connect(path)?;
+        Ok(Self {
+            socket: UnixDatagram::unbound()?,
+            path: path.to_owned(),
+        })
     }
 }
 
 /// One call is one entry.
 impl Write for Socket {
     fn write(&mut self, entry: &[u8]) -> io::Result<usize> {
-        self.0.send(entry)
+        self.socket.send_to(entry, &self.path)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -200,6 +205,21 @@ mod tests {
             assert!(entry.contains(field), "{field:?} in {entry}");
         }
         assert!(entry.contains("CODE_FILE=") && entry.contains("/journal.rs\nCODE_LINE="));
+    }
+
+    #[test]
+    fn a_journal_that_is_started_again_gets_what_follows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let journal = UnixDatagram::bind(&path).unwrap();
+        let mut socket = Socket::connect(&path).unwrap();
+        drop(journal);
+        assert!(socket.write(b"A=1\n").is_err());
+        std::fs::remove_file(&path).unwrap();
+        let journal = UnixDatagram::bind(&path).unwrap();
+        socket.write_all(b"A=2\n").unwrap();
+        journal.set_nonblocking(true).unwrap();
+        assert_eq!(journal.recv(&mut [0; 8]).unwrap(), 4);
     }
 
     #[test]

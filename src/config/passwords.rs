@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
+use super::Config;
 use super::document::read_bounded;
 use super::error::ConfigError;
 use super::secret::Secret;
@@ -30,6 +31,27 @@ pub struct FromEnvironment {
 impl fmt::Display for FromEnvironment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is the variable {}'s", self.setting, self.variable)
+    }
+}
+
+impl Config {
+    /// The files that a password of the HTTP server stands in, each with the setting that says so.
+    pub(crate) fn password_files(&self) -> impl Iterator<Item = (String, &Path)> {
+        let network = &self.network;
+        let is_secret = !network.passwd.expose().is_empty() && !network.has_default_login();
+        let is_viewers = !network.viewer_password.expose().is_empty();
+        let all = [
+            (PASSWD, &network.passwd_file, is_secret),
+            (VIEWER_PASSWORD, &network.viewer_password_file, is_viewers),
+        ];
+        all.into_iter().filter_map(|((setting, _), file, is_set)| {
+            let mut environment = self.from_environment.iter();
+            match file {
+                Some(file) => Some((format!("{setting}_file"), file.as_path())),
+                None if environment.any(|it| it.setting == setting) => None,
+                None => is_set.then(|| (setting.to_owned(), self.path.as_path())),
+            }
+        })
     }
 }
 

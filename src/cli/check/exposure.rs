@@ -38,6 +38,11 @@ pub(super) fn listener(config: &Config, findings: &mut Findings) {
             "network.passwd: user and password are the defaults, and {address} can be reached from \
              other hosts; whoever knows them may pause backends and drop rejected lines"
         ));
+    } else if network.passwd.expose().is_empty() {
+        findings.warning(format!(
+            "network.passwd: it is empty, and {address} can be reached from other hosts; whoever \
+             knows the user may pause backends and drop rejected lines"
+        ));
     }
 }
 
@@ -83,7 +88,7 @@ fn owned_by(config: &Config, user: u32, findings: &mut Findings) {
 mod tests {
     use super::*;
     use crate::cli::check::harness::Home;
-    use crate::config::AccessList;
+    use crate::config::{AccessList, Secret};
 
     fn allow(home: &mut Home, list: &str) {
         home.config.network.access_allow = list.parse::<AccessList>().unwrap();
@@ -104,6 +109,10 @@ mod tests {
         home.check(&[], &[everybody, password]);
         home.config.network.user = "operator".to_owned();
         home.check(&[], &[everybody]);
+        home.config.network.passwd = Secret::new("");
+        let empty = "network.passwd: it is empty, and 0.0.0.0:0 can be reached from other hosts; \
+                     whoever knows the user may pause backends and drop rejected lines";
+        home.check(&[], &[everybody, empty]);
         home.config.network.bind = Some("127.0.0.1".parse().unwrap());
         home.check(&[], &[]);
     }

@@ -87,6 +87,7 @@ fn examine(config: &Config, proc: &Path) -> Findings {
     ha::logs(config, &mut findings);
     places::state(config, &mut findings);
     places::login(config, &mut findings);
+    places::passwords(config, &mut findings);
     places::beside_configuration(config, &mut findings);
     for setting in &config.from_environment {
         findings.fact("password", setting.to_string());

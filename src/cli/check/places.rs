@@ -102,9 +102,24 @@ pub(super) fn login(config: &Config, findings: &mut Findings) {
             findings.fact("login", format!("user {} from {shown}", login.user()));
         }
     }
+    readable_by_others("sync.auth_path", path, mode, findings);
+}
+
+/// The files that the HTTP server's passwords stand in.
+pub(super) fn passwords(config: &Config, findings: &mut Findings) {
+    for (setting, path) in config.password_files() {
+        // That a file can't be read is told already.
+        if let Ok(metadata) = fs::metadata(path) {
+            readable_by_others(&setting, path, metadata.permissions().mode(), findings);
+        }
+    }
+}
+
+fn readable_by_others(setting: &str, path: &Path, mode: u32, findings: &mut Findings) {
     if mode & 0o004 != 0 {
         findings.warning(format!(
-            "sync.auth_path: others can read the password in {shown}; take that away with chmod o-r"
+            "{setting}: others can read the password in {}; take that away with chmod o-r",
+            path.display()
         ));
     }
 }
@@ -135,6 +150,7 @@ mod tests {
     use std::fs;
 
     use crate::cli::check::harness::{Home, set_mode};
+    use crate::config::Secret;
 
     #[test]
     fn a_log_folder_that_is_missing_or_no_folder_is_a_fault() {
@@ -221,6 +237,30 @@ mod tests {
                  chmod o-r",
             ],
         );
+    }
+
+    #[test]
+    fn passwords_that_others_can_read_are_warnings() {
+        let mut home = Home::new();
+        fs::write(&home.config.path, "{}").unwrap();
+        set_mode(&home.config.path, 0o644);
+        home.check(&[], &[]);
+        home.config.network.passwd = Secret::new("secret");
+        home.config.network.viewer_password_file = Some(home.path("viewer"));
+        fs::write(home.path("viewer"), "seen\n").unwrap();
+        set_mode(&home.path("viewer"), 0o644);
+        home.check(
+            &[],
+            &[
+                "network.passwd: others can read the password in ~/conf/sync_server.json; take \
+                 that away with chmod o-r",
+                "network.viewer_password_file: others can read the password in ~/viewer; take \
+                 that away with chmod o-r",
+            ],
+        );
+        set_mode(&home.config.path, 0o640);
+        set_mode(&home.path("viewer"), 0o600);
+        home.check(&[], &[]);
     }
 
     #[test]

@@ -23,6 +23,10 @@ type Stamp = (u64, u64, i64, i64);
 /// clock, which no stamp tells.
 const FRESH: Duration = Duration::from_secs(2);
 
+/// For so long an address is waited for by who asked for it: nobody takes it later, as when its
+/// comparison has ended meanwhile.
+const FOUND_FOR: Duration = Duration::from_secs(10);
+
 /// See the module.
 pub(super) struct RealSurroundings {
     table_path: PathBuf,
@@ -31,7 +35,8 @@ pub(super) struct RealSurroundings {
     /// The last table that could be read, and since when there is none.
     last_good: Option<(Arc<Table>, Option<Instant>)>,
     resolver: Resolver,
-    looked_up: Arc<Mutex<HashMap<String, Address>>>,
+    /// What look-ups have found, and when; or that they are under way.
+    looked_up: Arc<Mutex<HashMap<String, (Instant, Address)>>>,
 }
 
 impl RealSurroundings {
@@ -132,9 +137,15 @@ impl Surroundings for RealSurroundings {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         match looked_up.get(name) {
-            Some(Address::Pending) => return Address::Pending,
+            Some((_, Address::Pending)) => return Address::Pending,
             // The next look-up may find another address.
-            Some(_) => return looked_up.remove(name).expect("it is there"),
+            Some((found_at, _)) => {
+                let is_fresh = found_at.elapsed() < FOUND_FOR;
+                let found = looked_up.remove(name);
+                if let Some((_, found)) = found.filter(|_| is_fresh) {
+                    return found;
+                }
+            }
             None => {}
         }
         let (board, asked) = (Arc::clone(&self.looked_up), name.to_owned());
@@ -145,11 +156,11 @@ impl Surroundings for RealSurroundings {
         let begun = look_up(&parsed, wanted, &self.resolver, move |address| {
             let address = address.map_or_else(Address::Unknown, Address::Known);
             let mut board = board.lock().unwrap_or_else(PoisonError::into_inner);
-            board.insert(asked, address);
+            board.insert(asked, (Instant::now(), address));
         });
         match begun {
             Ok(()) => {
-                looked_up.insert(name.to_owned(), Address::Pending);
+                looked_up.insert(name.to_owned(), (Instant::now(), Address::Pending));
                 Address::Pending
             }
             Err(why) => Address::Unknown(why),

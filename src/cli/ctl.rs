@@ -16,7 +16,7 @@ use crate::cli::output;
 use crate::engine::files::StateLock;
 use crate::engine::os::files::{Links, open_regular};
 use crate::engine::os::process::is_locked;
-use crate::limits::{CHECKPOINTER_END_MS, DRAIN_EXTRA_MS, RATE_MAX, THREAD_END_MS};
+use crate::limits::{CHECKPOINTER_END_MS, DRAIN_EXTRA_MS, RATE_MAX, SHUTDOWN_GRACE, THREAD_END_MS};
 use crate::status::control_request::parse_rate;
 use crate::status::snapshot::{BackendSnapshot, LastProbe};
 
@@ -215,6 +215,12 @@ impl Held {
     }
 }
 
+/// The longest that a server takes to end, some time for the last writes included.
+pub(super) fn longest_end(drain_timeout: Duration) -> Duration {
+    let allowance = Duration::from_millis(DRAIN_EXTRA_MS + CHECKPOINTER_END_MS + 2 * THREAD_END_MS);
+    drain_timeout + allowance + SHUTDOWN_GRACE
+}
+
 /// Returns when the server has given up its state: then another one can start. Where that can't be
 /// seen, when nobody listens at its HTTP server any more; that would not do for an HTTP server that
 /// systemd holds open.
@@ -227,8 +233,7 @@ fn wait_for_end(
         Some(held) => held.is_held(),
         None => TcpStream::connect_timeout(&target.addr, ANSWER_TIMEOUT).is_ok(),
     };
-    let allowance = Duration::from_millis(DRAIN_EXTRA_MS + CHECKPOINTER_END_MS + 2 * THREAD_END_MS);
-    let patience = drain_timeout + allowance;
+    let patience = longest_end(drain_timeout);
     let end = Instant::now() + patience;
     while runs() {
         if Instant::now() > end {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::configuration::config_path;
+use super::ctl::longest_end;
 use super::failure::Failure;
 use super::pidfile::{self, Found};
 use super::process::{self, PROC};
@@ -12,8 +13,6 @@ use crate::config::{Config, FILE_NAME};
 use crate::engine::files::StateLock;
 use crate::engine::os::process::terminate;
 
-/// What the end takes besides the drain: the last checkpoints.
-const CHECKPOINT_ALLOWANCE: Duration = Duration::from_secs(5);
 /// The drain's length where the configuration doesn't tell.
 const DRAIN_DEFAULT: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -49,7 +48,7 @@ pub(super) fn quit(given: Option<&Path>) -> Result<(), Failure> {
         Err(error) => return Err(format!("the pid file {}: {error}", path.display()).into()),
     };
     terminate(pid).map_err(|error| format!("process {pid} could not be told to end: {error}"))?;
-    let patience = drain + CHECKPOINT_ALLOWANCE;
+    let patience = longest_end(drain);
     let deadline = Instant::now() + patience;
     while process::is_hustdbsync(proc, pid) {
         if Instant::now() > deadline {

@@ -29,9 +29,11 @@ pub use wait::Waited;
 pub fn run(args: &StatusArgs, target: &StatusTarget) -> Result<Waited, StatusError> {
     let mut out = io::stdout();
     let is_terminal = out.is_terminal();
+    // Who cannot type there could not end it.
+    let has_keys = is_terminal && io::stdin().is_terminal();
     let interval = Duration::from_secs(u64::from(args.interval));
     let mut waited = Waited::Whole;
-    let result = match (args.watch, is_terminal && !args.json) {
+    let result = match (args.watch, has_keys && !args.json) {
         (false, _) => show(args, target, place(is_terminal), &mut out).map(|it| waited = it),
         (true, true) => watch::screen(interval, |width| {
             let place = Place {
@@ -125,7 +127,7 @@ mod tests {
     use std::io::Read;
     use std::net::{SocketAddr, TcpListener};
 
-    fn args(words: &[&str]) -> Result<StatusArgs, clap::Error> {
+    pub(super) fn args(words: &[&str]) -> Result<StatusArgs, clap::Error> {
         let command = StatusArgs::augment_args(clap::Command::new("status"));
         let matches = command.try_get_matches_from(std::iter::once(&"status").chain(words))?;
         StatusArgs::from_arg_matches(&matches)

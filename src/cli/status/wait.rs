@@ -58,7 +58,8 @@ pub(super) fn wait(
         let left = end.saturating_duration_since(Instant::now());
         let is_last = left.is_zero();
         let asked = match &point {
-            None => take(target),
+            None if was_reached => take(target, left.clamp(ANSWER_TIMEOUT, ASK_MAX)),
+            None => take(target, ANSWER_TIMEOUT),
             Some(id) => {
                 let longest = gone_since.map_or(ASK_MAX, |_| ASK_GONE_MAX);
                 ask(target, id, args.backend.as_deref(), left.min(longest))
@@ -95,6 +96,12 @@ pub(super) fn wait(
                 | StatusError::Closed { .. }
                 | StatusError::Ends { .. },
             ) if was_reached && !is_last => std::thread::sleep(RETRY.min(left)),
+            // A disk is slow: nobody else is waited for.
+            Err(StatusError::Silent { .. })
+                if !is_last && (was_reached || client::report(target, ANSWER_TIMEOUT).is_ok()) =>
+            {
+                was_reached = true;
+            }
             Err(error) => return Err(error),
         }
     };
@@ -157,8 +164,8 @@ enum Asked {
     Forgotten,
 }
 
-fn take(target: &StatusTarget) -> Result<Asked, StatusError> {
-    let reply = client::send(target, "POST", "/sync_point", ANSWER_TIMEOUT)?;
+fn take(target: &StatusTarget, timeout: Duration) -> Result<Asked, StatusError> {
+    let reply = client::send(target, "POST", "/sync_point", timeout)?;
     told(target, reply)
 }
 
@@ -332,6 +339,9 @@ fn missing(backend: &BackendReport) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
     use super::*;
 
     fn backend(name: &str, missing_bytes: u64) -> BackendReport {
@@ -344,6 +354,44 @@ mod tests {
             why: "no answer".into(),
             ..BackendReport::default()
         }
+    }
+
+    /// Answers one connection after another; the first of all with nothing.
+    fn serve(listener: &TcpListener, bodies: &[&str]) {
+        let silent = listener.accept().unwrap();
+        for body in bodies {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                asked.push(byte[0]);
+            }
+            let length = body.len();
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}"
+            )
+            .unwrap();
+        }
+        drop(silent);
+    }
+
+    #[test]
+    fn a_server_that_takes_its_time_is_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = StatusTarget {
+            addr: listener.local_addr().unwrap(),
+            user: "sync".into(),
+            passwd: "secret".into(),
+        };
+        let bodies = ["{}", r#"{"id": "1-1", "settled": true}"#];
+        let server = std::thread::spawn(move || serve(&listener, &bodies));
+        let mut said = Vec::new();
+        let args = crate::cli::status::tests::args(&[]).unwrap();
+        let waited = wait(&args, Duration::from_secs(60), &target, &mut said).unwrap();
+        assert_eq!(waited, Waited::Whole, "{}", String::from_utf8_lossy(&said));
+        server.join().unwrap();
     }
 
     #[track_caller]

@@ -96,6 +96,9 @@ backend_counters! {
         logs_faulty: gauge "hustdbsync_logs_faulty"
             "1 while the backend's folder cannot be listed or one of its logs cannot be read, so \
              that its backlog is not known and its records wait, else 0. /v1/status says why.",
+        logs_unlisted: gauge "hustdbsync_logs_unlisted"
+            "1 until the backend's folder has been listed for the first time, so that its backlog \
+             is not known yet, else 0.",
         zone_off_seconds: gauge "hustdbsync_log_zone_off_seconds"
             "By how much the times in the backend's log lines are off, as those of another time \
              zone than this server's; 0 where they are of the same.",
@@ -242,6 +245,11 @@ impl BackendCounters {
         self.bytes_before_flight() > 0
             || self.in_flight_records.load() > 0
             || self.bytes_before_flight() > 0
+    }
+
+    /// Whether its state has been read, and its logs are known.
+    pub(crate) fn is_backlog_known(&self) -> bool {
+        self.state_read.load() > 0 && self.logs_faulty.load() == 0 && self.logs_unlisted.load() == 0
     }
 
     /// Bytes of log whose lines are on their way from the reader to what is in flight.
@@ -391,6 +399,11 @@ impl Counts {
     #[must_use]
     pub fn backlog_bytes(&self) -> u64 {
         self.unread_bytes.saturating_add(self.in_flight_bytes)
+    }
+
+    /// Whether its folder was listed and its logs can be read, so that its backlog is all there is.
+    pub(crate) fn are_logs_known(&self) -> bool {
+        self.logs_faulty == 0 && self.logs_unlisted == 0
     }
 }
 

@@ -11,6 +11,7 @@
 
 use std::io::Write;
 
+use super::counters::Counts;
 use super::snapshot::Snapshot;
 use crate::limits::THREAD_STUCK_AFTER;
 
@@ -43,19 +44,17 @@ pub(crate) fn write_readiness(snapshot: &Snapshot, body: &mut Vec<u8>) -> bool {
             "the folder of logs has not been listed yet, or cannot be listed any more"
         );
     }
-    let count = |is_so: fn(u64, u64) -> bool| {
+    let count = |is_so: fn(&Counts) -> bool| {
         let backends = snapshot.backends().iter();
-        let counts =
-            backends.map(|backend| (backend.counts.state_read, backend.counts.state_faulty));
-        counts.filter(|&(read, faulty)| is_so(read, faulty)).count()
+        backends.filter(|backend| is_so(&backend.counts)).count()
     };
-    match count(|read, faulty| read == 0 && faulty == 0) {
+    match count(|counts| counts.state_read == 0 && counts.state_faulty == 0) {
         0 => {}
         unread => {
             let _ = writeln!(body, "backends whose state has not been read yet: {unread}");
         }
     }
-    match count(|_, faulty| faulty > 0) {
+    match count(|counts| counts.state_faulty > 0) {
         0 => {}
         faulty => {
             let _ = writeln!(
@@ -65,11 +64,16 @@ pub(crate) fn write_readiness(snapshot: &Snapshot, body: &mut Vec<u8>) -> bool {
             );
         }
     }
-    let backends = snapshot.backends().iter();
-    match backends
-        .filter(|backend| backend.counts.logs_faulty > 0)
-        .count()
-    {
+    match count(|counts| counts.logs_unlisted > 0 && counts.logs_faulty == 0) {
+        0 => {}
+        unlisted => {
+            let _ = writeln!(
+                body,
+                "backends whose logs have not been listed yet: {unlisted}"
+            );
+        }
+    }
+    match count(|counts| counts.logs_faulty > 0) {
         0 => {}
         faulty => {
             let _ = writeln!(
@@ -92,7 +96,6 @@ fn finish(begin: usize, well: &str, body: &mut Vec<u8>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::counters::Counts;
     use crate::status::server::{Server, ThreadLiveness};
     use crate::status::snapshot::BackendSnapshot;
     use std::time::Duration;
@@ -164,6 +167,14 @@ mod tests {
             ..Server::default()
         };
         check(write_readiness, listed(false), vec![], (true, &["ready"]));
+        let mut unlisted = backend(1, 0);
+        unlisted.counts.logs_unlisted = 1;
+        check(
+            write_readiness,
+            listed(false),
+            vec![unlisted],
+            (false, &["backends whose logs have not been listed yet: 1"]),
+        );
         let mut unreadable = backend(1, 0);
         unreadable.counts.logs_faulty = 1;
         check(

@@ -29,6 +29,9 @@ pub struct Report {
     pub settled: u64,
     /// Bytes of log not settled, over all backends.
     pub backlog_bytes: u64,
+    /// The folder of logs has not been listed yet, or cannot be listed any more: there may be
+    /// backends that are not known.
+    pub logs_unlisted: bool,
     /// Sync points that are known.
     pub sync_points: u64,
     /// Questions that wait until a sync point is settled.
@@ -50,6 +53,7 @@ struct ReportView<'a> {
     processed: u64,
     settled: u64,
     backlog_bytes: u64,
+    logs_unlisted: bool,
     sync_points: u64,
     sync_point_waiters: u64,
     backends: &'a [BackendSnapshot],
@@ -70,6 +74,7 @@ pub fn write(snapshot: &Snapshot, body: &mut Vec<u8>) {
         backlog_bytes: snapshot.backends().iter().fold(0, |sum: u64, backend| {
             sum.saturating_add(backend.backlog_bytes)
         }),
+        logs_unlisted: !snapshot.server.logs_listed,
         sync_points: snapshot.sync_points,
         sync_point_waiters: snapshot.sync_point_waiters,
         backends: snapshot.backends(),
@@ -150,6 +155,7 @@ mod tests {
             processed: 12,
             settled: 10,
             backlog_bytes: 99,
+            logs_unlisted: true,
             sync_points: 0,
             sync_point_waiters: 0,
             backends: vec![backend],

@@ -491,8 +491,7 @@ impl Watched {
             written => now.unix.saturating_sub(written),
         };
         backend.drain_seconds = match backend.backlog_bytes {
-            // What is in a folder that cannot be read is not known.
-            _ if counts.logs_faulty > 0 => None,
+            _ if !counts.are_logs_known() => None,
             // Nothing shows when what is gone comes back.
             0 if counts.away_logs > 0 => None,
             // Nothing more is read.

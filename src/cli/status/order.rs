@@ -100,16 +100,18 @@ pub(super) fn only(report: &mut Report, pattern: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether nothing waits for any backend of the report, as far as its logs can be read and are
-/// there, and its keys agree with the other master's, where they are compared.
+/// Whether nothing waits for any backend of the report, its logs can be read and are there, and its
+/// keys agree with the other master's, where they are compared. Nobody knows it while the folder of
+/// logs cannot be listed.
 pub(super) fn is_in_sync(report: &Report) -> bool {
     let mut backends = report.backends.iter();
-    backends.all(|backend| {
-        let counts = &backend.counts;
-        let is_known = counts.logs_faulty == 0 && counts.away_logs == 0;
-        let is_drained = backend.backlog_bytes == 0 && counts.in_flight_records == 0;
-        is_known && is_drained && Agreement::of(backend) == Agreement::Equal
-    })
+    !report.logs_unlisted
+        && backends.all(|backend| {
+            let counts = &backend.counts;
+            let is_known = counts.are_logs_known() && counts.away_logs == 0;
+            let is_drained = backend.backlog_bytes == 0 && counts.in_flight_records == 0;
+            is_known && is_drained && Agreement::of(backend) == Agreement::Equal
+        })
 }
 
 #[cfg(test)]
@@ -224,6 +226,14 @@ mod tests {
         assert!(!is_in_sync_with(Counts {
             logs_faulty: 1,
             ..Counts::default()
+        }));
+        assert!(!is_in_sync_with(Counts {
+            logs_unlisted: 1,
+            ..Counts::default()
+        }));
+        assert!(!is_in_sync(&Report {
+            logs_unlisted: true,
+            ..Report::default()
         }));
         assert!(!is_in_sync_with(Counts {
             away_logs: 1,

@@ -20,7 +20,11 @@ const NO_LOGS: &str = "no logs yet: does HA write them?";
 /// The same where there are backends, and never was a line for any.
 const NO_LINES: &str = "no line has come for any backend yet: does HA write logs?";
 
-/// What follows both.
+/// What there is to say while the server does not know all backends.
+const NO_LISTING: &str = "the folder of logs (sync.logs_path) has not been listed yet, or cannot \
+    be listed any more: there may be backends that the server does not know; its log says why";
+
+/// What follows the first two.
 const SEE_HA: &str = "As shipped, HA 1.4 and later writes none: `hustdbsync check` looks at its \
     configuration (binlog_uri; docs/operations.md, \"Have HA write logs\")";
 
@@ -207,8 +211,16 @@ pub(super) fn render(report: &Report, addr: SocketAddr, place: Place) -> String 
         .map(|second| format!("{}: {}\n", plain(&second.name), plain(&second.why())))
         .collect();
     let totals = totals(report, addr);
+    let seconds = match report.logs_unlisted {
+        true => format!("{NO_LISTING}\n{seconds}"),
+        false => seconds,
+    };
     if report.backends.is_empty() {
-        return format!("{totals}\n{NO_LOGS} {SEE_HA}\n{seconds}");
+        let hint = match report.logs_unlisted {
+            true => String::new(),
+            false => format!("{NO_LOGS} {SEE_HA}\n"),
+        };
+        return format!("{totals}\n{hint}{seconds}");
     }
     let table = backends_table(&report.backends, place);
     let hint = match nothing_has_come(report) {
@@ -221,9 +233,12 @@ pub(super) fn render(report: &Report, addr: SocketAddr, place: Place) -> String 
 /// Whether no line was ever logged for any of the backends, as far as is known.
 fn nothing_has_come(report: &Report) -> bool {
     let is_known = |backend: &BackendSnapshot| {
-        backend.counts.state_read > 0 && backend.counts.logs_faulty == 0
+        backend.counts.state_read > 0 && backend.counts.are_logs_known()
     };
-    report.processed == 0 && report.backlog_bytes == 0 && report.backends.iter().all(is_known)
+    !report.logs_unlisted
+        && report.processed == 0
+        && report.backlog_bytes == 0
+        && report.backends.iter().all(is_known)
 }
 
 /// Whether a backend is down and nothing was logged for it since, which is so where HA keeps missed
@@ -231,7 +246,7 @@ fn nothing_has_come(report: &Report) -> bool {
 fn is_silent(backend: &BackendSnapshot) -> bool {
     let is_down = matches!(&*backend.state, "down" | "unresolved");
     let counts = &backend.counts;
-    let is_nothing_known = counts.logs_faulty > 0 || counts.away_logs > 0 || backend.folder_gone;
+    let is_nothing_known = !counts.are_logs_known() || counts.away_logs > 0 || backend.folder_gone;
     is_down
         && backend.times.state_seconds >= SILENT_AFTER_S
         && backend.backlog_bytes == 0
@@ -331,16 +346,17 @@ fn state(backend: &BackendSnapshot) -> String {
         (true, &*backend.state),
         (counts.state_faulty > 0, "state faulty"),
         (counts.logs_faulty > 0, "logs faulty"),
+        (counts.logs_unlisted > 0, "logs not listed"),
         (counts.away_logs > 0, "logs gone"),
     ];
     let parts = parts.iter().filter(|(is, _)| *is).map(|(_, word)| *word);
     parts.collect::<Vec<_>>().join(", ")
 }
 
-/// Nothing is known of what is in a folder that cannot be read.
+/// Nothing is known of what is in a folder that cannot be read, or was not yet.
 fn backlog(backend: &BackendSnapshot) -> String {
     match backend.backlog_bytes {
-        0 if backend.counts.logs_faulty > 0 => "unknown".to_owned(),
+        0 if !backend.counts.are_logs_known() => "unknown".to_owned(),
         bytes => HumanBytes(bytes).to_string(),
     }
 }
@@ -751,6 +767,15 @@ mod tests {
             ..BackendSnapshot::default()
         };
         check(vec![unreadable], &["up, logs faulty", " unknown "]);
+        let unlisted = BackendSnapshot {
+            counts: Counts {
+                logs_unlisted: 1,
+                ..Counts::default()
+            },
+            state: "up".into(),
+            ..BackendSnapshot::default()
+        };
+        check(vec![unlisted], &["up, logs not listed", " unknown "]);
         let gone = |away_logs| BackendSnapshot {
             counts: Counts {
                 away_logs,

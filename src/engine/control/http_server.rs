@@ -134,6 +134,7 @@ impl Answers for Answering<'_> {
             Some(Route::Read(Page::Report))
                 if server.body_cache.makes_report(now.unix) && server.auth.admits(request) =>
             {
+                server.process_stats.tell_health(board.server_mut(), now);
                 board.refresh_times(now);
             }
             _ => {}

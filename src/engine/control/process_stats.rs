@@ -32,7 +32,7 @@ impl ProcessStats {
         self.liveness.look(now);
     }
 
-    /// For `/healthz` and `/readyz`.
+    /// For `/healthz`, `/readyz` and `/v1/status`.
     pub(super) fn tell_health(&mut self, server: &mut Server, now: Now) {
         self.liveness.look(now);
         self.liveness.tell(now, &mut server.threads);

@@ -141,6 +141,7 @@ impl Backends {
             counters: Arc::default(),
             dirty_flags: Arc::default(),
         };
+        info.counters.logs_unlisted.set(1);
         tracing::info!(backend = %folder, "found; it is probed next");
         cx.actions.push_back(Action::Add {
             backend: id,

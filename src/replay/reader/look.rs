@@ -219,6 +219,7 @@ impl<D: Disk> LogReader<D> {
         if source.listing.backoff.handle_success() {
             tracing::info!(backend = %name, "the backend's log folder can be listed again");
         }
+        source.info.counters.logs_unlisted.set(0);
         source.listing.handle_listed(entries.len(), interval, now);
         source.listing.has_just_begun = entries.iter().any(|entry| just_begun(&entry.meta, now));
         if entries.iter().any(|entry| entry.meta.links > 1) {

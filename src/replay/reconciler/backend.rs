@@ -170,9 +170,6 @@ impl<L: OpenFile> Backend<L> {
 
     pub(super) fn has_backlog(&self) -> bool {
         let counters = self.info.as_ref().map(|info| &info.counters);
-        counters.is_none_or(|counters| {
-            let is_unknown = counters.state_read.load() == 0 || counters.logs_faulty.load() > 0;
-            is_unknown || counters.has_backlog()
-        })
+        counters.is_none_or(|counters| !counters.is_backlog_known() || counters.has_backlog())
     }
 }

@@ -33,6 +33,12 @@ fn ours(server: &Server, sheet: &mut Sheet<'_>) -> fmt::Result {
         "Bytes of log that may be in memory (memory_budget).",
         only(server.memory_budget_bytes),
     )?;
+    sheet.gauge(
+        "hustdbsync_logs_path_listed",
+        "1 while the folder of logs (sync.logs_path) can be listed; 0 before its first listing, \
+         and while it cannot be: new backends are not found then. The log says why.",
+        only(u64::from(server.logs_listed)),
+    )?;
     sheet.histogram(
         "hustdbsync_checkpoint_duration_seconds",
         "How long checkpoints took, of whatever backend: from being begun to the file and its \

@@ -150,6 +150,7 @@ fn the_process_is_told_when_the_system_tells_it() {
                 stuck: Duration::from_millis(1500),
             });
             server.memory_budget_bytes = 64;
+            server.logs_listed = true;
             server.http_server.answered = 9;
             server.process = Some(ProcessFacts {
                 start_seconds: 12.5,
@@ -161,6 +162,7 @@ fn the_process_is_told_when_the_system_tells_it() {
         &[
             "hustdbsync_thread_stuck_seconds{thread=\"w0\"} 1.5",
             "hustdbsync_memory_budget_bytes 64",
+            "hustdbsync_logs_path_listed 1",
             "hustdbsync_http_requests_total 9",
             "process_start_time_seconds 12.5",
             "process_cpu_seconds_total 3.25",

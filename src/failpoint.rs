@@ -193,6 +193,8 @@ mod switch {
             TrustBehindPeer,
             /// A log goes before all of its keys are compared.
             ForgetKeys,
+            /// Two spellings of a key are compared as two keys.
+            CompareSpellingsApart,
         }
     }
 

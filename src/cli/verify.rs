@@ -137,7 +137,7 @@ impl Verification<'_> {
                 self.tally.skip(Skipped::NoLookup, without_lookup);
             }
             let pass = keys.take();
-            self.compare(pass)?;
+            self.compare(pass.map(|next| (next.key, next.logged)))?;
             if !keys.begin_next() {
                 return Ok(());
             }

@@ -36,7 +36,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use crate::binlog::version;
 use crate::ledger::rejected::{as_text_or_base64, from_base64, rfc3339, show_id};
 use crate::limits::DIFFERENCES_LEFT_MAX;
-use crate::reconcile::key::KeyId;
+use crate::reconcile::key::{KeyId, Kind, name};
 
 /// Name of the file in a backend's state folder.
 pub const FILE_NAME: &str = "differences.jsonl";
@@ -205,7 +205,7 @@ enum JsonLine {
 /// What names a key, as [`Difference::id`] does.
 #[must_use]
 pub fn id_of(key: &KeyId) -> u64 {
-    id(key.kind.name(), &key.table, &key.key, key.body.as_deref())
+    id(key.kind.name(), &key.table, &key.borrowed().name())
 }
 
 /// What names a difference's line in a settlement: a hash of its bytes, without its newline.
@@ -214,21 +214,29 @@ pub fn hash_of(line: &[u8]) -> u64 {
     xxh3_64(line)
 }
 
-fn id(kind: &str, table: &[u8], key: &[u8], member: Option<&[u8]>) -> u64 {
+/// The empty part and the 0 behind it stand in the ids of files that there are.
+fn id(kind: &str, table: &[u8], name: &[u8]) -> u64 {
     let mut hash = Xxh3::new();
-    for part in [kind.as_bytes(), table, key, member.unwrap_or_default()] {
+    for part in [kind.as_bytes(), table, name, b""] {
         hash.update(&(part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    hash.update(&[u8::from(member.is_some())]);
+    hash.update(&[0]);
     hash.digest()
 }
 
 impl Difference {
-    /// What names the key: a hash of its kind, table, key and member.
+    /// What names the key, in whatever spelling: a hash of its kind, its table, and what hustdb
+    /// calls it there.
     #[must_use]
     pub fn id(&self) -> u64 {
-        id(&self.kind, &self.table, &self.key, self.member.as_deref())
+        let name =
+            Kind::from_name(&self.kind).map(|kind| name(kind, &self.key, self.member.as_deref()));
+        id(
+            &self.kind,
+            &self.table,
+            name.as_deref().unwrap_or(&self.key),
+        )
     }
 
     /// Tells the same with the masters in each other's place.
@@ -692,6 +700,20 @@ mod tests {
             ..one.clone()
         };
         assert_eq!(one.id(), later.id());
+        let spellings = [
+            difference(b"%6b"),
+            Difference {
+                member: Some(Vec::new()),
+                ..one.clone()
+            },
+            Difference {
+                member: Some(b"k".to_vec()),
+                ..difference(b"")
+            },
+        ];
+        for spelling in spellings {
+            assert_eq!(one.id(), spelling.id(), "{spelling:?}");
+        }
         let others = [
             Difference {
                 kind: "set".to_owned(),
@@ -700,10 +722,6 @@ mod tests {
             Difference {
                 table: b"tk".to_vec(),
                 key: Vec::new(),
-                ..one.clone()
-            },
-            Difference {
-                member: Some(Vec::new()),
                 ..one.clone()
             },
             Difference {

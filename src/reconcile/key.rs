@@ -1,7 +1,12 @@
 //! A key whose records a log has: what it is looked up by, and what its last record knows of it.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::binlog::key::decoded;
 use crate::binlog::method::Ttl;
 use crate::binlog::version::stored;
 use crate::binlog::{Lifetime, Method, Record};
@@ -81,9 +86,9 @@ impl Kind {
     }
 }
 
-/// Which key it is. Two spellings of one key are two of these: HA chooses the masters by the
-/// spelling, and comparing a key twice costs a lookup.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Which key it is, in one of its spellings: by that HA chooses the masters. All spellings of a key
+/// are equal.
+#[derive(Clone, Debug)]
 pub struct KeyId {
     /// Its kind.
     pub kind: Kind,
@@ -101,8 +106,10 @@ pub struct KeyId {
 pub struct KeyRef<'a> {
     /// Its kind.
     pub kind: Kind,
-    table: &'a [u8],
-    key: &'a [u8],
+    /// The table, query text; empty for [`Kind::Key`].
+    pub table: &'a [u8],
+    /// The record's key: query text, or a set's raw member.
+    pub key: &'a [u8],
     body: Option<&'a [u8]>,
 }
 
@@ -121,13 +128,32 @@ impl<'a> KeyRef<'a> {
         })
     }
 
+    /// What hustdb calls it, in its table.
+    #[must_use]
+    pub fn name(&self) -> Cow<'a, [u8]> {
+        name(self.kind, self.key, self.body)
+    }
+
+    /// Whether it is the same key, maybe in another spelling.
+    #[must_use]
+    pub fn is(&self, other: &KeyRef<'_>) -> bool {
+        self.kind == other.kind && self.table == other.table && self.name() == other.name()
+    }
+
+    /// The same for all spellings of a key.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        let table = xxh3_64_with_seed(self.table, self.kind as u64);
+        xxh3_64_with_seed(&self.name(), table)
+    }
+
     /// Bytes that it has.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.table.len() + self.key.len() + self.body.map_or(0, <[u8]>::len)
     }
 
-    /// Appends it as bytes that [`KeyRef::decode`] reads; no two keys have the same.
+    /// Appends it as bytes that [`KeyRef::decode`] reads; no two spellings have the same.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let code = self.kind as u8 * 2 + u8::from(self.body.is_some());
         out.push(code);
@@ -171,7 +197,6 @@ impl<'a> KeyRef<'a> {
 
 impl KeyId {
     /// The same, borrowed.
-    #[cfg(test)]
     #[must_use]
     pub fn borrowed(&self) -> KeyRef<'_> {
         KeyRef {
@@ -212,6 +237,52 @@ impl KeyId {
             opt: 0,
             value: self.member(),
         }
+    }
+}
+
+/// What hustdb calls the key that a record spells so: it takes a set's member as it is, and decodes
+/// whatever else it is asked for. Where a sorted set's member is no body, it is the key.
+#[must_use]
+pub fn name<'a>(kind: Kind, key: &'a [u8], body: Option<&'a [u8]>) -> Cow<'a, [u8]> {
+    let body = body.filter(|body| !body.is_empty() && !kind.has_value());
+    let spelled = body.unwrap_or(key);
+    match kind {
+        Kind::Set => Cow::Borrowed(spelled),
+        _ if failpoint!(CompareSpellingsApart) => Cow::Borrowed(spelled),
+        Kind::Key | Kind::Hash | Kind::SortedSet => decoded(spelled),
+    }
+}
+
+impl KeyId {
+    fn identity(&self) -> (Kind, &[u8], Cow<'_, [u8]>) {
+        let key = self.borrowed();
+        (key.kind, key.table, key.name())
+    }
+}
+
+impl PartialEq for KeyId {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for KeyId {}
+
+impl Hash for KeyId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
+    }
+}
+
+impl PartialOrd for KeyId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for KeyId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.identity().cmp(&other.identity())
     }
 }
 
@@ -392,9 +463,44 @@ mod tests {
                 };
                 let mut encoded = Vec::new();
                 key.encode(&mut encoded);
-                assert_eq!(KeyRef::decode(&encoded).to_id(), key.to_id());
+                // All spellings are equal, and this is about one.
+                let spelling = |key: KeyRef<'_>| format!("{key:?}");
+                assert_eq!(spelling(KeyRef::decode(&encoded)), spelling(key));
             }
         }
+    }
+
+    #[test]
+    fn all_spellings_of_a_key_are_equal_and_no_others() {
+        let of = |kind, key: &[u8], body: Option<&[u8]>| KeyId {
+            kind,
+            table: Box::from(&b"t"[..]),
+            key: key.into(),
+            body: body.map(Box::from),
+        };
+        let plain = of(Kind::SortedSet, b"k", None);
+        for same in [
+            of(Kind::SortedSet, b"%6b", None),
+            of(Kind::SortedSet, b"k", Some(b"")),
+            of(Kind::SortedSet, b"", Some(b"%6B")),
+        ] {
+            assert_eq!(same, plain);
+            assert_eq!(same.borrowed().hash(), plain.borrowed().hash());
+        }
+        for other in [
+            of(Kind::Hash, b"k", None),
+            of(Kind::SortedSet, b"K", None),
+            of(Kind::SortedSet, b"k", Some(b"m")),
+        ] {
+            assert_ne!(other, plain);
+            assert_ne!(other.borrowed().hash(), plain.borrowed().hash());
+        }
+        // hustdb takes a set's member as it is.
+        assert_ne!(of(Kind::Set, b"%6b", None), of(Kind::Set, b"k", None));
+        assert_eq!(
+            of(Kind::Set, b"k", Some(b"k\0x")),
+            of(Kind::Set, b"k\0x", None)
+        );
     }
 
     #[test]

@@ -5,16 +5,23 @@
 //! the keys beyond it are dropped; the next pass begins where this one ended. So a log of any size
 //! is compared with as much memory as a small one, and no key is compared twice.
 //!
+//! All spellings of a key are one key, in its first spelling. HA may have other masters for another.
+//!
 //! The keys of a pass lie encoded behind one another, without an allocation of their own, so that
 //! the bound is what they take, save for what vectors keep in reserve.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use hashbrown::HashTable;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::key::{KeyId, KeyRef, Logged};
+use super::table::slot_of;
 
 /// Bytes that a key takes besides its own: its entry, and its share of a table that is half full.
 const ENTRY_BYTES: usize = size_of::<Entry>() + 2 * (size_of::<u32>() + 1);
+
+/// Bytes for the slots of a key's other spellings, of which there are rarely many.
+const OTHER_SLOTS_BYTES: usize = 256;
 
 /// The keys of one range of hashes, in the order in which they first came: what lies side by side
 /// in a log does so on a master.
@@ -29,6 +36,8 @@ pub struct Keys {
     encoded: Vec<u8>,
     /// Where in `entries` a key is.
     places: HashTable<u32>,
+    /// The slots of other spellings of a key, by its hash, where they are others.
+    other_slots: BTreeMap<u64, BTreeSet<u16>>,
     /// The key that comes, encoded.
     coming: Vec<u8>,
     bytes_max: usize,
@@ -53,6 +62,7 @@ impl Keys {
             entries: Vec::new(),
             encoded: Vec::new(),
             places: HashTable::new(),
+            other_slots: BTreeMap::new(),
             coming: Vec::new(),
             bytes_max,
         }
@@ -61,18 +71,25 @@ impl Keys {
     /// A record of a key comes, after all that came before it. `logged` is called if the key
     /// belongs to this pass.
     pub fn push(&mut self, key: KeyRef<'_>, logged: impl FnOnce() -> Logged) {
-        self.coming.clear();
-        key.encode(&mut self.coming);
-        let hash = xxh3_64(&self.coming);
+        let hash = key.hash();
         if !(self.first..=self.last).contains(&hash) {
             return;
         }
+        self.coming.clear();
+        key.encode(&mut self.coming);
         let (entries, encoded, coming) = (&self.entries, &self.encoded, &self.coming);
+        let spelled = |place: &u32| &encoded[span(entries, *place as usize)];
         let is_same = |place: &u32| {
-            let at = *place as usize;
-            entries[at].hash == hash && encoded[span(entries, at)] == **coming
+            let is_candidate = entries[*place as usize].hash == hash;
+            let first = spelled(place);
+            let is_it = || *first == **coming || KeyRef::decode(first).is(&key);
+            is_candidate && is_it()
         };
         if let Some(place) = self.places.find(hash, is_same) {
+            let (first, slot) = (spelled(place), slot_of(&key));
+            if *first != **coming && slot_of(&KeyRef::decode(first)) != slot {
+                self.other_slots.entry(hash).or_default().insert(slot);
+            }
             self.entries[*place as usize].logged.followed_by(logged());
             return;
         }
@@ -95,7 +112,8 @@ impl Keys {
     }
 
     fn bytes(&self) -> usize {
-        self.encoded.len() + self.entries.len() * ENTRY_BYTES
+        let other_slots = self.other_slots.len() * OTHER_SLOTS_BYTES;
+        self.encoded.len() + self.entries.len() * ENTRY_BYTES + other_slots
     }
 
     fn place(&mut self, at: usize) {
@@ -121,6 +139,7 @@ impl Keys {
             stays
         });
         self.encoded.truncate(end);
+        self.other_slots.retain(|hash, _| *hash <= last);
         self.places.clear();
         (0..self.entries.len()).for_each(|at| self.place(at));
     }
@@ -131,6 +150,7 @@ impl Keys {
         Pass {
             entries: std::mem::take(&mut self.entries).into_iter(),
             encoded: std::mem::take(&mut self.encoded),
+            other_slots: std::mem::take(&mut self.other_slots),
             begin: 0,
         }
     }
@@ -158,19 +178,35 @@ fn span(entries: &[Entry], at: usize) -> std::ops::Range<usize> {
 pub struct Pass {
     entries: std::vec::IntoIter<Entry>,
     encoded: Vec<u8>,
+    other_slots: BTreeMap<u64, BTreeSet<u16>>,
     /// Where the next key begins.
     begin: usize,
 }
 
+/// A key of a pass.
+#[derive(Debug)]
+pub struct LoggedKey {
+    /// In its first spelling.
+    pub key: KeyId,
+    /// What its last record says.
+    pub logged: Logged,
+    /// The slots of HA's table of its other spellings, where they are others.
+    pub other_slots: BTreeSet<u16>,
+}
+
 impl Iterator for Pass {
-    type Item = (KeyId, Logged);
+    type Item = LoggedKey;
 
     fn next(&mut self) -> Option<Self::Item> {
         let entry = self.entries.next()?;
         let end = entry.end as usize;
         let key = KeyRef::decode(&self.encoded[self.begin..end]);
         self.begin = end;
-        Some((key.to_id(), entry.logged))
+        Some(LoggedKey {
+            key: key.to_id(),
+            logged: entry.logged,
+            other_slots: self.other_slots.remove(&entry.hash).unwrap_or_default(),
+        })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -182,8 +218,6 @@ impl ExactSizeIterator for Pass {}
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -216,7 +250,7 @@ mod tests {
                 most = most.max(keys.entries.len());
             }
             passes += 1;
-            for (key, logged) in keys.take() {
+            for LoggedKey { key, logged, .. } in keys.take() {
                 assert_eq!(found.insert(key, logged), None, "a key of two passes");
             }
             if !keys.begin_next() {
@@ -234,6 +268,33 @@ mod tests {
         assert!(passes < 900, "{passes} passes");
         let (found, passes, _) = all(&records, 1 << 30);
         assert_eq!((found.len(), passes), (records.len(), 1));
+    }
+
+    #[test]
+    fn spellings_of_a_key_are_one_whose_other_slots_are_told() {
+        let spelled = |key: &[u8]| KeyId {
+            kind: Kind::Key,
+            table: Box::default(),
+            key: key.into(),
+            body: None,
+        };
+        let mut keys = Keys::new(1 << 20);
+        for (version, key) in (1..).zip([&b"%6bey"[..], b"l", b"key", b"%6Bey", b"key"]) {
+            keys.push(spelled(key).borrowed(), || logged(version));
+        }
+        let slot = |key: &[u8]| slot_of(&spelled(key).borrowed());
+        let found: Vec<_> = keys
+            .take()
+            .map(|it| (it.key, it.logged, it.other_slots))
+            .collect();
+        let (first, other) = (&found[0], &found[1]);
+        assert_eq!(*first.0.key, *b"%6bey", "the first spelling");
+        assert_eq!(first.1, logged(5));
+        assert_eq!(first.2, BTreeSet::from([slot(b"key"), slot(b"%6Bey")]));
+        assert_eq!(
+            (&other.0, &other.2, found.len()),
+            (&spelled(b"l"), &BTreeSet::new(), 2)
+        );
     }
 
     proptest! {

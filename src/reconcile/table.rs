@@ -15,11 +15,13 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use crate::binlog::Method;
 use crate::limits::{TABLE_BYTES_MAX, TABLE_MASTER_BYTES_MAX, TABLE_MASTERS_PER_ROW_MAX};
-use crate::reconcile::key::KeyId;
+use crate::reconcile::key::{KeyId, KeyRef};
 
 /// Slots that keys are cut into.
 pub const SLOTS: usize = 1024;
@@ -238,7 +240,14 @@ impl Table {
         backend: &'a str,
         hashed: &[u8],
     ) -> Result<impl Iterator<Item = &'a str> + Clone + use<'a>, NoPeer> {
-        let slot = slot(hashed);
+        self.peers_of(backend, slot(hashed))
+    }
+
+    fn peers_of<'a>(
+        &'a self,
+        backend: &'a str,
+        slot: u16,
+    ) -> Result<impl Iterator<Item = &'a str> + Clone + use<'a>, NoPeer> {
         let masters = self.masters(slot).ok_or(NoPeer::NoRow { slot })?;
         if !masters.iter().any(|master| **master == *backend) {
             return Err(match self.names(backend) {
@@ -258,9 +267,16 @@ impl Table {
     /// # Errors
     /// There is none, and why.
     pub fn peer<'a>(&'a self, backend: &'a str, key: &KeyId) -> Result<&'a str, NoPeer> {
-        let hashed = hashed_octets(key.kind.methods().write, &key.table, &key.key);
-        let mut peers = self.peers(backend, hashed)?;
+        let mut peers = self.peers_of(backend, slot_of(&key.borrowed()))?;
         Ok(peers.next().expect("there is one at least"))
+    }
+
+    /// Whether what is in this slot has the same masters as a key: they may hold another spelling
+    /// of it.
+    #[must_use]
+    pub fn has_same_masters(&self, slot: u16, key: &KeyId) -> bool {
+        let masters = |slot| self.masters(slot).map(BTreeSet::from_iter);
+        masters(slot) == masters(slot_of(&key.borrowed()))
     }
 
     /// Every master that shares a row with `backend`; one may be named several times.
@@ -367,6 +383,12 @@ pub fn hashed_octets<'a>(method: Method, table: &'a [u8], key: &'a [u8]) -> &'a 
         | Method::TbUpdate
         | Method::TbDelete => key,
     }
+}
+
+/// The slot that holds a key in this spelling.
+#[must_use]
+pub fn slot_of(key: &KeyRef<'_>) -> u16 {
+    slot(hashed_octets(key.kind.methods().write, key.table, key.key))
 }
 
 /// The slot of these octets: nginx's `ngx_hash_key`, modulo the number of slots. HA's strings end

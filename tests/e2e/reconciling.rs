@@ -98,9 +98,13 @@ fn report_writes_down_each_difference_and_nothing_to_the_masters() {
     pair.wait_gone();
     let writes = [0, 1].map(|at: usize| pair.masters[at].counters().mutations - written[at]);
     assert_eq!(writes, [pair.logged, 0], "the replay's, and none");
-    // A key that has two spellings in the log is written down twice.
     let differences = pair.differences();
     let seen: BTreeSet<_> = differences.iter().map(Pair::item).collect();
+    assert_eq!(
+        seen.len(),
+        differences.len(),
+        "a key in two spellings is written down once"
+    );
     assert_eq!(seen, pair.wrong());
     assert!(differences.iter().all(|left| left.why == "report_only"));
     process.end();

@@ -50,13 +50,18 @@ pub(crate) fn random_write(
     };
     let has_ttl = with_ttl && random.u8(..8) == 0;
     let adds = random.u8(..3) == 0;
-    let key = format!("key%20{}", random.usize(..keys)).into_bytes();
+    let number_of_key = random.usize(..keys);
+    // Clients may spell a key in two ways, which HA logs as they are.
+    let first = if random.u8(..4) == 0 { "%6B" } else { "k" };
+    let key = format!("{first}ey%20{number_of_key}").into_bytes();
+    let member = format!("key%20{number_of_key}").into_bytes();
     let value = || format!("value {number}").into_bytes();
     let (table, key, body): (&[u8], _, _) = match method {
         Method::Put => (b"", key, value()),
         Method::Hset => (b"hash", key, value()),
         Method::Hdel => (b"hash", key, Vec::new()),
-        Method::Sadd | Method::Srem => (b"set", Vec::new(), key),
+        Method::Sadd | Method::Srem => (b"set", Vec::new(), member),
+        Method::Zadd | Method::Zrem if random.bool() => (b"zset", key, Vec::new()),
         Method::Zadd | Method::Zrem => (b"zset", Vec::new(), key),
         _ => (b"", key, Vec::new()),
     };
@@ -87,6 +92,9 @@ pub(crate) fn item(write: &Mutation) -> Item {
     let (space, key) = match write.method {
         Method::Hset | Method::Hdel => (Space::Hash, decoded(&write.key)),
         Method::Sadd | Method::Srem => (Space::Set, write.body.clone()),
+        Method::Zadd | Method::Zrem if write.body.is_empty() => {
+            (Space::SortedSet, decoded(&write.key))
+        }
         Method::Zadd | Method::Zrem => (Space::SortedSet, decoded(&write.body)),
         _ => (Space::Kv, decoded(&write.key)),
     };

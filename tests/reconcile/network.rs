@@ -68,6 +68,8 @@ impl Network {
     /// Whether a mend of this key is on its way to a master.
     pub(crate) fn carries_mend_of(&self, key: &[u8]) -> bool {
         let key = String::from_utf8_lossy(key).replace(' ', "%20");
+        // Its first octet may be spelt otherwise.
+        let key = key[1..].to_owned();
         let mut arrivals = self.arrivals.values();
         arrivals.any(|(_, _, arrival)| match arrival {
             Arrival::AtMaster(bytes) => {

@@ -9,6 +9,7 @@ use hustdbsync::internals::binlog::line;
 use hustdbsync::internals::clock::Now;
 use hustdbsync::internals::connections::{Action, Connected};
 use hustdbsync::internals::fake_hustdb::contents::Item;
+use hustdbsync::internals::fake_hustdb::query::{self, Space};
 use hustdbsync::internals::fake_hustdb::store::live_versions;
 use hustdbsync::internals::limits::RECONCILE_PROGRESS_ANSWERS;
 use hustdbsync::internals::reconcile::comparison::ComparisonSettings;
@@ -715,10 +716,7 @@ impl World {
                 }
                 continue;
             };
-            let key = String::from_utf8(item.key.clone())
-                .unwrap()
-                .replace(' ', "%20");
-            let is_it = |difference: &&Difference| difference.key == key.as_bytes();
+            let is_it = |difference: &&Difference| is_of(difference, item);
             let of_key: Vec<&Difference> = left.iter().flatten().filter(is_it).collect();
             let is_written = !of_key.is_empty();
             // Where nothing says which value counts, it is left to a person; and so is a key that
@@ -752,6 +750,20 @@ impl World {
             false => Err(format!("{:?}: {}", self.settings, faults.join("; "))),
         }
     }
+}
+
+/// Whether a difference is one of this item, in whatever spelling.
+fn is_of(difference: &Difference, item: &Item) -> bool {
+    let spelt = difference
+        .member
+        .as_ref()
+        .filter(|member| !member.is_empty());
+    let spelt = spelt.unwrap_or(&difference.key);
+    let name = match item.space {
+        Space::Set => spelt.clone(),
+        _ => query::decode(spelt, &mut Vec::new()).to_vec(),
+    };
+    name == item.key
 }
 
 /// The differences of a backend that are left.

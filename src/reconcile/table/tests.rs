@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::reconcile::key::Kind;
 
 fn parse(text: &str) -> Result<Table, TableFault> {
     Table::parse(text.as_bytes())
@@ -212,6 +213,20 @@ fn a_row_of_more_than_two_has_more_than_one_peer_and_a_master_counts_once() {
     let table = table(&[(0, 1024, &[A, B, C, B])]);
     assert_eq!(peers(&table, A, 3).unwrap(), [B, C]);
     assert_eq!(peers(&table, B, 3).unwrap(), [A, C]);
+}
+
+#[test]
+fn a_slot_has_the_same_masters_in_whatever_order() {
+    let table = table(&[(0, 10, &[A, B]), (10, 20, &[B, A]), (20, 30, &[A, C])]);
+    let key = KeyId {
+        kind: Kind::Key,
+        table: Box::default(),
+        // One octet is its own slot.
+        key: Box::from(&[5][..]),
+        body: None,
+    };
+    let same = [5, 15, 25, 500].map(|slot| table.has_same_masters(slot, &key));
+    assert_eq!(same, [true, true, false, false]);
 }
 
 #[test]

@@ -12,11 +12,11 @@ use crate::clock::Now;
 use crate::limits::{RECONCILE_KEY_BYTES_MAX, RECONCILE_LOOK};
 use crate::reconcile::comparison::{Comparison, ComparisonSettings, Stalled};
 use crate::reconcile::decision::Trust;
-use crate::reconcile::key::{KeyId, Logged};
-use crate::reconcile::keys::{Keys, Pass};
+use crate::reconcile::key::KeyId;
+use crate::reconcile::keys::{Keys, LoggedKey, Pass};
 use crate::reconcile::outcome::{Mend, Outcome, Skipped};
 use crate::reconcile::settings::ReconcileSettings;
-use crate::reconcile::table::Table;
+use crate::reconcile::table::{NoPeer, Table};
 use crate::replay::disk::{Disk, OpenFile};
 use crate::replay::messages::{BackendInfo, FinishedLog};
 use crate::replay::reconciler::differences::Differences;
@@ -303,10 +303,10 @@ impl<L: OpenFile> Job<L> {
         self.watch_table(cx);
         self.comparison.handle_deadlines(cx.now);
         while !cx.is_blocked && self.comparison.has_room() {
-            let Some((key, logged)) = self.pass.next() else {
+            let Some(next) = self.pass.next() else {
                 break;
             };
-            self.begin(key, logged, cx);
+            self.begin(next, cx);
         }
         while let Some(compared) = self.comparison.poll_compared() {
             cx.differences
@@ -344,10 +344,15 @@ impl<L: OpenFile> Job<L> {
     }
 
     /// Begins to compare a key with the first other master of its row.
-    fn begin<D, S>(&mut self, key: KeyId, logged: Logged, cx: &mut JobContext<'_, D, S>)
+    fn begin<D, S>(&mut self, next: LoggedKey, cx: &mut JobContext<'_, D, S>)
     where
         S: Surroundings,
     {
+        let LoggedKey {
+            key,
+            logged,
+            other_slots,
+        } = next;
         let Ok(table) = &self.table else {
             return self.skip(Skipped::NoTable, 1);
         };
@@ -355,6 +360,11 @@ impl<L: OpenFile> Job<L> {
             Ok(peer) => peer,
             Err(why) => return self.skip(Skipped::NoPeer(why), 1),
         };
+        let mut other_slots = other_slots.into_iter();
+        if let Some(slot) = other_slots.find(|slot| !table.has_same_masters(*slot, &key)) {
+            // Two peers each have writes of it that the other has not.
+            return self.skip(Skipped::NoPeer(NoPeer::OtherMasters { slot }), 1);
+        }
         let is_given = cx.given.contains(&key);
         let trust = match self.trusts_peers && !is_given && !(cx.is_left)(peer, &key) {
             true if (cx.has_logs)(peer) => Trust::OtherVersions,

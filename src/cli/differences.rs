@@ -121,20 +121,7 @@ impl Verb {
 /// Does what is asked for.
 pub(super) fn run(verb: &Verb, config: &Config) -> Result<bool, Failure> {
     let state = config.state_path();
-    if let Some(backend) = &verb.selection().scope.backend {
-        let logs = &config.sync.logs_path;
-        if ![&state, logs]
-            .iter()
-            .any(|path| path.join(backend).is_dir())
-        {
-            return Err(format!(
-                "{backend} is not a backend here: neither {} nor {} has a folder of that name",
-                state.display(),
-                logs.display()
-            )
-            .into());
-        }
-    }
+    verb.selection().scope.must_be_here(config)?;
     let mut out = io::stdout().lock();
     let written = match verb {
         Verb::List { selection, json } => show::list(&state, selection, *json, &mut out),
@@ -156,8 +143,7 @@ pub(super) fn run(verb: &Verb, config: &Config) -> Result<bool, Failure> {
             return Ok(selection.scope.has_all_ids(dropped.done));
         }
     };
-    output::unless_closed(written)?;
-    Ok(true)
+    Ok(output::unless_closed_or(written, true)?)
 }
 
 #[cfg(test)]

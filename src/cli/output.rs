@@ -24,8 +24,13 @@ pub(super) fn tell(line: impl Display) {
 /// What came of writing to stdout. Whoever reads us may have seen enough, as `head` does: that is
 /// no failure.
 pub(super) fn unless_closed(written: io::Result<()>) -> io::Result<()> {
+    unless_closed_or(written, ())
+}
+
+/// The same where writing has a result, which is this where nobody reads it.
+pub(super) fn unless_closed_or<T>(written: io::Result<T>, closed: T) -> io::Result<T> {
     match written {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(closed),
         written => written,
     }
 }

@@ -116,6 +116,9 @@ impl Verb {
 /// Does what is asked for. False: it was done in part; why is on stderr.
 pub(super) fn run(verb: &Verb, config: Config) -> Result<bool, Failure> {
     let state = config.state_path();
+    if let Verb::List { selection, .. } | Verb::Show { selection, .. } = verb {
+        selection.scope.must_be_here(&config)?;
+    }
     let mut out = io::stdout().lock();
     let written = match verb {
         Verb::List { selection, json } => show::list(&state, selection, *json, &mut out),
@@ -135,8 +138,7 @@ pub(super) fn run(verb: &Verb, config: Config) -> Result<bool, Failure> {
             return Ok(tell("dropped", &report, selection));
         }
     };
-    output::unless_closed(written)?;
-    Ok(true)
+    Ok(output::unless_closed_or(written, true)?)
 }
 
 /// Asks the server, in as many questions as the ids need.

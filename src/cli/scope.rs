@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::output;
 use super::values::{backend_name, id, unix};
+use crate::config::Config;
 
 /// Those for which all that is given holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
@@ -27,6 +28,26 @@ pub(super) struct Scope {
 }
 
 impl Scope {
+    /// An error, where it names a backend that has neither state nor logs here: its name was
+    /// mistyped.
+    pub(super) fn must_be_here(&self, config: &Config) -> Result<(), String> {
+        let (state, logs) = (config.state_path(), &config.sync.logs_path);
+        match &self.backend {
+            Some(backend)
+                if [&state, logs]
+                    .iter()
+                    .all(|path| !path.join(backend).is_dir()) =>
+            {
+                Err(format!(
+                    "{backend} is not a backend here: neither {} nor {} has a folder of that name",
+                    state.display(),
+                    logs.display()
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether so many of what is left are as many as there are ids, where ids are given. If not,
     /// says so: an id was mistyped, or somebody was faster.
     pub(super) fn has_all_ids(&self, found: u64) -> bool {

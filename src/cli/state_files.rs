@@ -20,10 +20,48 @@ pub(super) fn backends_with(
     let mut names = Vec::new();
     for folder in folders {
         let folder = folder.map_err(named)?;
-        names.extend(folder.file_name().into_string().ok().filter(|name| {
-            wanted.is_none_or(|wanted| wanted == name) && folder.path().join(file).exists()
-        }));
+        let name = folder.file_name().into_string().ok();
+        let Some(name) = name.filter(|name| wanted.is_none_or(|wanted| wanted == name)) else {
+            continue;
+        };
+        if exists(&folder.path().join(file))? {
+            names.push(name);
+        }
     }
     names.sort();
     Ok(names)
+}
+
+/// Whether there is such a file. Where that can't be seen, as in a folder of another user's, nobody
+/// may take it for no.
+fn exists(path: &Path) -> io::Result<bool> {
+    match path.try_exists() {
+        Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(false),
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("{}: {error}", path.display()),
+        )),
+        exists => exists,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_seen_is_not_taken_for_missing() {
+        let home = tempfile::tempdir().unwrap();
+        let backends = || backends_with(home.path(), "rejected.jsonl", None);
+        fs::write(home.path().join(".lock"), "1\n").unwrap();
+        fs::create_dir(home.path().join("b:1")).unwrap();
+        fs::create_dir(home.path().join("a:1")).unwrap();
+        fs::write(home.path().join("a:1/rejected.jsonl"), "").unwrap();
+        assert_eq!(backends().unwrap(), ["a:1"]);
+        symlink("x".repeat(300), home.path().join("c:1")).unwrap();
+        let error = backends().unwrap_err().to_string();
+        assert!(error.contains("c:1/rejected.jsonl: "), "{error}");
+    }
 }

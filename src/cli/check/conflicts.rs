@@ -10,7 +10,7 @@ use crate::cli::pidfile::{self, Found};
 use crate::cli::port_owner;
 use crate::cli::process::is_hustdbsync;
 use crate::config::Config;
-use crate::engine::files::StateLock;
+use crate::engine::files::{Locks, StateLock};
 use crate::engine::os::files::{Links, open_regular};
 use crate::engine::os::process::is_locked;
 
@@ -28,6 +28,7 @@ pub(super) fn others(config: &Config, proc: &Path, findings: &mut Findings) {
     }
     listener(config, proc, findings);
     lock(config, findings);
+    logs_lock(config, findings);
     pid_file(config, proc, findings);
 }
 
@@ -136,6 +137,21 @@ fn lock(config: &Config, findings: &mut Findings) {
     }
 }
 
+/// The same of a server with another state, which has the lock of the folder of logs.
+fn logs_lock(config: &Config, findings: &mut Findings) {
+    let logs = &config.sync.logs_path;
+    if StateLock::holder(&config.state_path()).is_some() {
+        return;
+    }
+    if let Some(pid) = Locks::holder(logs) {
+        findings.fault(format!(
+            "sync.logs_path: {}: another sync server (process {pid}), with another sync.ngx_path, \
+             holds these logs; two would break the order, so end that one first",
+            logs.display()
+        ));
+    }
+}
+
 /// A `hustdbsync` that runs with this configuration: the original takes no lock, and is known by
 /// its pid file only.
 fn pid_file(config: &Config, proc: &Path, findings: &mut Findings) {
@@ -236,6 +252,22 @@ mod tests {
             &[],
         );
         unlock(&held).unwrap();
+        home.check(&[], &[]);
+    }
+
+    #[test]
+    fn a_server_of_the_same_logs_with_another_state_is_a_fault() {
+        let home = Home::new();
+        let locks = Locks::take(&home.path("logs"), &home.path("other/status")).unwrap();
+        home.check(
+            &[&format!(
+                "sync.logs_path: ~/logs: another sync server (process {}), with another \
+                 sync.ngx_path, holds these logs; two would break the order, so end that one first",
+                std::process::id()
+            )],
+            &[],
+        );
+        drop(locks);
         home.check(&[], &[]);
     }
 

@@ -14,14 +14,14 @@ use crate::reconcile::difference::{Difference, Settlement, Stored};
 /// Octets of a key or member that a list shows.
 const KEY_OCTETS_SHOWN_MAX: usize = 100;
 
-/// A line for each.
+/// A line for each. False: not all that are given by id are left, which is said.
 pub(super) fn list(
     state: &Path,
     selection: &Selection,
     json: bool,
     out: &mut impl Write,
-) -> io::Result<()> {
-    tell_each(state, selection, &mut |found| {
+) -> io::Result<bool> {
+    let has_all = tell_each(state, selection, &mut |found| {
         if json {
             out.write_all(found.line)?;
             out.write_all(b"\n")
@@ -29,19 +29,21 @@ pub(super) fn list(
             write_difference(found.id, found.difference, out)
         }
     })?;
-    out.flush()
+    out.flush()?;
+    Ok(has_all)
 }
 
-/// All that is known of each.
-pub(super) fn show(state: &Path, selection: &Selection, out: &mut impl Write) -> io::Result<()> {
+/// All that is known of each; otherwise the same.
+pub(super) fn show(state: &Path, selection: &Selection, out: &mut impl Write) -> io::Result<bool> {
     let mut is_first = true;
-    tell_each(state, selection, &mut |found| {
+    let has_all = tell_each(state, selection, &mut |found| {
         if !std::mem::take(&mut is_first) {
             writeln!(out)?;
         }
         write_whole(&found, out)
     })?;
-    out.flush()
+    out.flush()?;
+    Ok(has_all)
 }
 
 /// Tells each, and at the end, on stderr, how many there were.
@@ -49,7 +51,7 @@ fn tell_each(
     state: &Path,
     selection: &Selection,
     tell: &mut dyn FnMut(Found<'_>) -> io::Result<()>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let (mut told, mut unrecognized) = (0, 0);
     for path in files(state, selection)? {
         let beside = each(&path, selection, &mut |found| {
@@ -68,7 +70,7 @@ fn tell_each(
             unrecognized
         ));
     }
-    Ok(())
+    Ok(selection.scope.has_all_ids(told))
 }
 
 /// A line about a difference with this id.

@@ -15,13 +15,13 @@ use crate::ledger::rejected::{RejectedLine, show_id};
 /// Characters of a detail that a list shows.
 const DETAIL_CHARS_MAX: usize = 100;
 
-/// A line for each.
+/// A line for each. False: not all that are given by id are left, which is said.
 pub(super) fn list(
     state: &Path,
     selection: &Selection,
     json: bool,
     out: &mut impl Write,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let mut count = 0_u64;
     let unrecognized = read::each(state, selection, &mut |id, line| {
         count += 1;
@@ -33,16 +33,16 @@ pub(super) fn list(
     })?;
     out.flush()?;
     tell_end(count, unrecognized);
-    Ok(())
+    Ok(selection.scope.has_all_ids(count))
 }
 
-/// All that is known of each.
+/// All that is known of each; otherwise the same.
 pub(super) fn show(
     state: &Path,
     selection: &Selection,
     values: bool,
     out: &mut impl Write,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let mut count = 0_u64;
     let unrecognized = read::each(state, selection, &mut |id, line| {
         if count > 0 {
@@ -53,7 +53,7 @@ pub(super) fn show(
     })?;
     out.flush()?;
     tell_end(count, unrecognized);
-    Ok(())
+    Ok(selection.scope.has_all_ids(count))
 }
 
 fn tell_end(count: u64, unrecognized: u64) {

@@ -87,6 +87,11 @@ struct Held {
 }
 
 impl Locks {
+    /// The process that has the lock of a folder of logs, as far as the system tells. Takes nothing.
+    pub(crate) fn holder(logs: &Path) -> Option<u32> {
+        flock_holder(&File::open(logs).ok()?)
+    }
+
     /// Locks the state folder, then the folder of logs.
     ///
     /// # Errors

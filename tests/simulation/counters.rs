@@ -70,6 +70,8 @@ pub(crate) struct Counters {
     outage: Option<Outage>,
     /// Applied once the stopped process goes on. One that dies never does.
     frozen: Vec<Mutation>,
+    /// When it went on last, and what it applied then.
+    thawed: Option<(Duration, Vec<Mutation>)>,
     /// The life and epoch that the server is in with this backend.
     now: (u64, u32),
     /// Versions, of whatever counter, with which something has left the server in this life,
@@ -355,6 +357,7 @@ impl World {
         if !refuses && life != Life::Gone && mood != Mood::Frozen {
             return None;
         }
+        self.excuse_unseen(place);
         if self.plan.dies_in_drains == Some(Dying::Backend) && mood != Mood::Frozen {
             // What one that hung has not read dies with it.
             self.backends[place].oracle.counters.frozen.clear();
@@ -405,6 +408,20 @@ impl World {
         Some(Duration::from_secs(before + behind))
     }
 
+    /// A process that went on, and fails before a probe has shown it, was alive for nobody: what it
+    /// applied meanwhile counts twice (docs/guarantees.md, G4).
+    fn excuse_unseen(&mut self, place: usize) {
+        let counters = &mut self.backends[place].oracle.counters;
+        let Some((at, applied)) = counters.thawed.take() else {
+            return;
+        };
+        if self.now < at + SEEN_UP_AFTER {
+            for mutation in applied {
+                counters.of(&mutation).is_cleared = true;
+            }
+        }
+    }
+
     /// The server ends, and the next process finds what this one has kept of an outage.
     pub(crate) fn end_midway(&mut self) {
         if self.healed || self.server.is_none() {
@@ -423,9 +440,10 @@ impl World {
             return;
         }
         let frozen = std::mem::take(&mut self.backends[place].oracle.counters.frozen);
-        for mutation in frozen {
-            self.apply_live(place, &mutation);
+        for mutation in &frozen {
+            self.apply_live(place, mutation);
         }
+        self.backends[place].oracle.counters.thawed = Some((self.now, frozen));
         let known = self.server.as_ref();
         let known = known.and_then(|server| server.control.at(place));
         let epoch = known.map(|(_, monitor)| monitor.epoch());

@@ -5,7 +5,8 @@
 //! the keys beyond it are dropped; the next pass begins where this one ended. So a log of any size
 //! is compared with as much memory as a small one, and no key is compared twice.
 //!
-//! All spellings of a key are one key, in its first spelling. HA may have other masters for another.
+//! All spellings of a key are one key, in its first spelling. HA may have other masters for
+//! another one.
 //!
 //! The keys of a pass lie encoded behind one another, without an allocation of their own, so that
 //! the bound is what they take, save for what vectors keep in reserve.

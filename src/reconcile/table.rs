@@ -230,20 +230,11 @@ impl Table {
         Some(&self.rows[usize::from(row)])
     }
 
-    /// The masters beside `backend` that hold what HA finds by these octets ([`hashed_octets`]);
-    /// one at least.
+    /// The masters beside `backend` that hold a slot; one at least.
     ///
     /// # Errors
     /// There is none, and why.
-    pub fn peers<'a>(
-        &'a self,
-        backend: &'a str,
-        hashed: &[u8],
-    ) -> Result<impl Iterator<Item = &'a str> + Clone + use<'a>, NoPeer> {
-        self.peers_of(backend, slot(hashed))
-    }
-
-    fn peers_of<'a>(
+    fn peers<'a>(
         &'a self,
         backend: &'a str,
         slot: u16,
@@ -267,7 +258,7 @@ impl Table {
     /// # Errors
     /// There is none, and why.
     pub fn peer<'a>(&'a self, backend: &'a str, key: &KeyId) -> Result<&'a str, NoPeer> {
-        let mut peers = self.peers_of(backend, slot_of(&key.borrowed()))?;
+        let mut peers = self.peers(backend, slot_of(&key.borrowed()))?;
         Ok(peers.next().expect("there is one at least"))
     }
 

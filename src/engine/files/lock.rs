@@ -87,7 +87,7 @@ struct Held {
 }
 
 impl Locks {
-    /// The process that has the lock of a folder of logs, as far as the system tells. Takes nothing.
+    /// The process that has the lock of a folder of logs, if the system tells; takes nothing.
     pub(crate) fn holder(logs: &Path) -> Option<u32> {
         flock_holder(&File::open(logs).ok()?)
     }

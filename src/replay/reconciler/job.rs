@@ -36,10 +36,10 @@ pub(super) enum Progress {
 }
 
 /// What a step needs.
-pub(super) struct JobContext<'a, D, S> {
+pub(super) struct JobContext<'a, D> {
     pub(super) disk: &'a mut D,
     pub(super) differences: &'a mut Differences,
-    pub(super) surroundings: &'a mut S,
+    pub(super) surroundings: &'a mut dyn Surroundings,
     pub(super) written_unix: fn(&[u8]) -> Option<u64>,
     /// The backend is not up, or its records are replayed first.
     pub(super) is_blocked: bool,
@@ -200,11 +200,7 @@ impl<L: OpenFile> Job<L> {
         self.slots
     }
 
-    pub(super) fn step<D, S>(&mut self, cx: &mut JobContext<'_, D, S>) -> Progress
-    where
-        D: Disk<File = L>,
-        S: Surroundings,
-    {
+    pub(super) fn step<D: Disk<File = L>>(&mut self, cx: &mut JobContext<'_, D>) -> Progress {
         self.blocked_since = match cx.is_blocked {
             true => self.blocked_since.or(Some(cx.now.monotonic)),
             false => None,
@@ -228,11 +224,7 @@ impl<L: OpenFile> Job<L> {
         }
     }
 
-    fn read<D, S>(&mut self, cx: &mut JobContext<'_, D, S>) -> Progress
-    where
-        D: Disk<File = L>,
-        S: Surroundings,
-    {
+    fn read<D: Disk<File = L>>(&mut self, cx: &mut JobContext<'_, D>) -> Progress {
         if cx.is_blocked {
             return self.look_again(cx.now);
         }
@@ -294,11 +286,7 @@ impl<L: OpenFile> Job<L> {
         now.monotonic.saturating_sub(since) <= self.settings.timeout
     }
 
-    fn compare<D, S>(&mut self, cx: &mut JobContext<'_, D, S>) -> Progress
-    where
-        D: Disk<File = L>,
-        S: Surroundings,
-    {
+    fn compare<D: Disk<File = L>>(&mut self, cx: &mut JobContext<'_, D>) -> Progress {
         self.watch_masters(cx);
         self.watch_table(cx);
         self.comparison.handle_deadlines(cx.now);
@@ -330,10 +318,7 @@ impl<L: OpenFile> Job<L> {
 
     /// HA's table may change while a pass lasts: from then on keys are compared with the master
     /// that it names now.
-    fn watch_table<D, S>(&mut self, cx: &mut JobContext<'_, D, S>)
-    where
-        S: Surroundings,
-    {
+    fn watch_table<D: Disk>(&mut self, cx: &mut JobContext<'_, D>) {
         if self.table_at > cx.now.monotonic {
             return;
         }
@@ -344,10 +329,7 @@ impl<L: OpenFile> Job<L> {
     }
 
     /// Begins to compare a key with the first other master of its row.
-    fn begin<D, S>(&mut self, next: LoggedKey, cx: &mut JobContext<'_, D, S>)
-    where
-        S: Surroundings,
-    {
+    fn begin<D: Disk>(&mut self, next: LoggedKey, cx: &mut JobContext<'_, D>) {
         let LoggedKey {
             key,
             logged,
@@ -381,10 +363,7 @@ impl<L: OpenFile> Job<L> {
 
     /// Finds out where masters are, has those wait for which there are records, and gives up peers
     /// that have kept the logs for too long.
-    fn watch_masters<D, S>(&mut self, cx: &mut JobContext<'_, D, S>)
-    where
-        S: Surroundings,
-    {
+    fn watch_masters<D: Disk>(&mut self, cx: &mut JobContext<'_, D>) {
         let mut given_up = Vec::new();
         for (at, master) in self.comparison.masters().iter_mut().enumerate() {
             find(master, cx.surroundings);
@@ -410,10 +389,7 @@ impl<L: OpenFile> Job<L> {
         }
     }
 
-    fn write<D, S>(&mut self, cx: &mut JobContext<'_, D, S>) -> Progress
-    where
-        D: Disk<File = L>,
-    {
+    fn write<D: Disk<File = L>>(&mut self, cx: &mut JobContext<'_, D>) -> Progress {
         match cx.differences.write(cx.disk) {
             Ok(true) => {}
             // Which keys are left is known before the logs go.

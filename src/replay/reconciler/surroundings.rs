@@ -32,7 +32,7 @@ pub enum Address {
 }
 
 /// Finds out where a master is, unless that is known.
-pub(crate) fn find(master: &mut Master, surroundings: &mut impl Surroundings) {
+pub(crate) fn find(master: &mut Master, surroundings: &mut dyn Surroundings) {
     if master.has_address() {
         return;
     }

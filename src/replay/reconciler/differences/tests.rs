@@ -11,10 +11,7 @@ use crate::replay::testdisk::{Crash, Op, TestDisk};
 const BACKEND: &str = "a:1";
 
 fn now(seconds: u64) -> Now {
-    Now {
-        monotonic: Duration::from_secs(seconds),
-        unix: 1_795_696_200 + seconds,
-    }
+    Now::new(Duration::from_secs(seconds), 1_795_696_200 + seconds)
 }
 
 fn line(key: u64, unix: u64) -> (u64, Vec<u8>) {

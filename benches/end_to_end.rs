@@ -111,10 +111,6 @@ fn write_log(home: &Home, backend: &str, method: Method, records: u64) {
             _ => "v".repeat(100),
         };
         let record = Record {
-            method,
-            version: 1,
-            key: key.as_bytes(),
-            expires_unix: 0,
             table: if method == Method::Zadd {
                 b"scores"
             } else {
@@ -122,7 +118,7 @@ fn write_log(home: &Home, backend: &str, method: Method, records: u64) {
             },
             score: 1,
             opt: i8::from(method == Method::Zadd),
-            value: value.as_bytes(),
+            ..Record::new(method, key.as_bytes(), value.as_bytes())
         };
         bytes.clear();
         record.encode(&mut bytes);

@@ -93,17 +93,7 @@ fn write_logs(folder: &Path, logs: u32) {
     let old = SystemTime::now() - Duration::from_secs(3600);
     for number in 0..logs {
         let (mut record, mut text) = (Vec::new(), Vec::new());
-        Record {
-            method: Method::Put,
-            version: 1,
-            key: format!("key{number}").as_bytes(),
-            expires_unix: 0,
-            table: b"",
-            score: 0,
-            opt: 0,
-            value: b"value",
-        }
-        .encode(&mut record);
+        Record::new(Method::Put, format!("key{number}").as_bytes(), b"value").encode(&mut record);
         line::encode(b"[2026-11-22 16:40:38] [DEBUG] | ", &record, &mut text);
         let path = folder.join(format!("{number:07}.log"));
         fs::write(&path, text).expect("a file can be written");

@@ -15,16 +15,7 @@ const LOG_BYTES: usize = 4 << 20;
 const VALUE_BYTES: [usize; 3] = [100, 1024, 65_536];
 
 fn record<'a>(key: &'a [u8], value: &'a [u8]) -> Record<'a> {
-    Record {
-        method: Method::Put,
-        version: 1,
-        key,
-        expires_unix: 0,
-        table: b"",
-        score: 0,
-        opt: 0,
-        value,
-    }
+    Record::new(Method::Put, key, value)
 }
 
 /// About [`LOG_BYTES`] of log, whole lines, and how many they are.

@@ -17,6 +17,12 @@ pub struct Now {
 }
 
 impl Now {
+    /// These two.
+    #[must_use]
+    pub const fn new(monotonic: Duration, unix: u64) -> Self {
+        Self { monotonic, unix }
+    }
+
     /// The monotonic instant `delay` from now.
     #[must_use]
     pub fn after(self, delay: Duration) -> Duration {
@@ -26,9 +32,6 @@ impl Now {
     /// So many milliseconds after the arbitrary start, for unit tests that need no wall clock.
     #[cfg(test)]
     pub(crate) fn at_ms(ms: u64) -> Self {
-        Self {
-            monotonic: Duration::from_millis(ms),
-            unix: 0,
-        }
+        Self::new(Duration::from_millis(ms), 0)
     }
 }

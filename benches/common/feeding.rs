@@ -55,10 +55,7 @@ impl Fixture {
         Self {
             reader: LogReader::new(disk, settings, rules, links.for_reader()),
             links,
-            now: Now {
-                monotonic: Duration::from_secs(1000),
-                unix: now_unix(),
-            },
+            now: Now::new(Duration::from_secs(1000), now_unix()),
             records: 0,
         }
     }

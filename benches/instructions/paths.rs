@@ -35,16 +35,7 @@ fn records() -> Vec<Vec<u8>> {
     let value = [b'v'; VALUE_BYTES];
     let record = |number: usize| {
         let (key, mut bytes) = (format!("key:{number:012}"), Vec::new());
-        let record = Record {
-            method: Method::Put,
-            version: 1,
-            key: key.as_bytes(),
-            expires_unix: 0,
-            table: b"",
-            score: 0,
-            opt: 0,
-            value: &value,
-        };
+        let record = Record::new(Method::Put, key.as_bytes(), &value);
         record.encode(&mut bytes);
         bytes
     };

@@ -30,10 +30,7 @@ const BACKEND: BackendId = BackendId(0);
 const NAME: &str = "127.0.0.1:9998";
 const LANES: u32 = 16;
 const BUDGET_BYTES: usize = 64 << 20;
-const START: Now = Now {
-    monotonic: Duration::from_secs(1000),
-    unix: 1_800_000_000,
-};
+const START: Now = Now::new(Duration::from_secs(1000), 1_800_000_000);
 const READER: ReaderSettings = ReaderSettings {
     lanes_per_backend: LANES,
     memory_budget_bytes: BUDGET_BYTES,

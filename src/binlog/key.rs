@@ -168,14 +168,8 @@ mod tests {
 
     fn hash(table: &[u8], key: &[u8]) -> u64 {
         let record = Record {
-            method: Method::Hset,
-            version: 1,
-            key,
-            expires_unix: 0,
             table,
-            score: 0,
-            opt: 0,
-            value: b"",
+            ..Record::new(Method::Hset, key, b"")
         };
         order_hash(&record, &mut Vec::new())
     }

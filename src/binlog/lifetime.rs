@@ -62,14 +62,8 @@ mod tests {
 
     fn put(expires_unix: u32) -> Record<'static> {
         Record {
-            method: Method::Put,
-            version: 1,
-            key: b"k",
             expires_unix,
-            table: b"",
-            score: 0,
-            opt: 0,
-            value: b"v",
+            ..Record::new(Method::Put, b"k", b"v")
         }
     }
 

@@ -69,14 +69,8 @@ mod tests {
 
     fn put(key: &'static [u8], value: &'static [u8]) -> Record<'static> {
         Record {
-            method: Method::Put,
             version: 2,
-            key,
-            expires_unix: 0,
-            table: b"",
-            score: 0,
-            opt: 0,
-            value,
+            ..Record::new(Method::Put, key, value)
         }
     }
 

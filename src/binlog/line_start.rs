@@ -60,14 +60,10 @@ mod tests {
         for (bytes, is_whole) in [(10, true), (90_000, true), (400_000, false)] {
             let value = vec![7; bytes];
             let record = Record {
-                method: Method::Hset,
                 version: 3,
-                key: b"key",
                 expires_unix: 9,
                 table: b"table",
-                score: 0,
-                opt: 0,
-                value: &value,
+                ..Record::new(Method::Hset, b"key", &value)
             };
             let (mut encoded, mut text) = (Vec::new(), Vec::new());
             record.encode(&mut encoded);

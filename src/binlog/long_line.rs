@@ -467,16 +467,7 @@ mod tests {
 
     #[test]
     fn another_value_is_told_from_the_one_that_was_scanned() {
-        let record = |value| Record {
-            method: Method::Put,
-            version: 1,
-            key: b"k",
-            expires_unix: 0,
-            table: b"",
-            score: 0,
-            opt: 0,
-            value,
-        };
+        let record = |value| Record::new(Method::Put, b"k", value);
         let found = scan(&line_of(&record(b"value")), &[]).record.unwrap();
         let mut digest = ValueDigest::default();
         assert!(digest.push(b"va", &found));
@@ -487,14 +478,8 @@ mod tests {
     fn a_member_that_goes_in_the_body_may_be_as_long_as_it_likes() {
         let member = vec![b'%'; 3 * KEY_KEPT_BYTES_MAX];
         let record = Record {
-            method: Method::Sadd,
-            version: 1,
-            key: &member,
-            expires_unix: 0,
             table: b"t",
-            score: 0,
-            opt: 0,
-            value: &member,
+            ..Record::new(Method::Sadd, &member, &member)
         };
         check(&line_of(&record), &[], 4096);
     }

@@ -35,6 +35,23 @@ pub struct Record<'a> {
     pub value: &'a [u8],
 }
 
+impl<'a> Record<'a> {
+    /// One of version 1, with no more than every method has.
+    #[must_use]
+    pub const fn new(method: Method, key: &'a [u8], value: &'a [u8]) -> Self {
+        Self {
+            method,
+            version: 1,
+            key,
+            expires_unix: 0,
+            table: b"",
+            score: 0,
+            opt: 0,
+            value,
+        }
+    }
+}
+
 /// Takes fields off the front of a record.
 struct Fields<'a> {
     bytes: &'a [u8],

@@ -22,11 +22,11 @@ impl Clock {
     /// What time it is.
     #[must_use]
     pub fn now(&self) -> Now {
-        Now {
-            monotonic: self.start.elapsed(),
-            unix: SystemTime::UNIX_EPOCH
+        Now::new(
+            self.start.elapsed(),
+            SystemTime::UNIX_EPOCH
                 .elapsed()
                 .map_or(0, |since| since.as_secs()),
-        }
+        )
     }
 }

@@ -138,10 +138,7 @@ mod tests {
         let mut liveness = Liveness::new(vec![monitored("w0", &mailbox)]);
         let mut told = Vec::new();
         let mut check = |second, expected| {
-            let now = Now {
-                monotonic: Duration::from_secs(second),
-                unix: 0,
-            };
+            let now = Now::new(Duration::from_secs(second), 0);
             liveness.look(now);
             liveness.tell(now, &mut told);
             assert_eq!(told[0].stuck.as_secs(), expected, "{told:?}");

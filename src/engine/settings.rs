@@ -179,14 +179,9 @@ mod tests {
         let mut head = Vec::new();
         lane.template.compose_lookup(
             &crate::binlog::Record {
-                method: crate::binlog::Method::Zadd,
-                version: 1,
-                key: b"k",
-                expires_unix: 0,
                 table: b"t",
                 score: 1,
-                opt: 0,
-                value: b"",
+                ..crate::binlog::Record::new(crate::binlog::Method::Zadd, b"k", b"")
             },
             &mut head,
         );

@@ -51,17 +51,7 @@ impl House {
         for key in keys {
             let key = format!("key{key}");
             let mut record = Vec::new();
-            Record {
-                method: Method::Put,
-                version: 1,
-                key: key.as_bytes(),
-                expires_unix: 0,
-                table: b"",
-                score: 0,
-                opt: 0,
-                value: b"value",
-            }
-            .encode(&mut record);
+            Record::new(Method::Put, key.as_bytes(), b"value").encode(&mut record);
             line::encode(b"[2026-11-22 16:40:38] [DEBUG] | ", &record, &mut lines);
         }
         std::fs::OpenOptions::new()

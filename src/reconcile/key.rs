@@ -228,14 +228,9 @@ impl KeyId {
     #[must_use]
     pub fn record(&self, method: Method, version: u32) -> Record<'_> {
         Record {
-            method,
             version,
-            key: &self.key,
-            expires_unix: 0,
             table: &self.table,
-            score: 0,
-            opt: 0,
-            value: self.member(),
+            ..Record::new(method, &self.key, self.member())
         }
     }
 }
@@ -368,14 +363,9 @@ impl Logged {
             return None;
         }
         let last = Record {
-            method: kind.methods().write,
             version,
-            key: b"",
             expires_unix: self.expires_unix,
-            table: b"",
-            score: 0,
-            opt: 0,
-            value: b"",
+            ..Record::new(kind.methods().write, b"", b"")
         };
         match Lifetime::of(&last, self.written_unix, now_unix) {
             Lifetime::Expired => None,
@@ -390,14 +380,9 @@ mod tests {
 
     fn record(method: Method) -> Record<'static> {
         Record {
-            method,
             version: 5,
-            key: b"k",
-            expires_unix: 0,
             table: b"t",
-            score: 0,
-            opt: 0,
-            value: b"v",
+            ..Record::new(method, b"k", b"v")
         }
     }
 

@@ -606,10 +606,7 @@ mod tests {
         });
         assert_eq!(body(&board, ""), first, "its time is that of its making");
         assert_ne!(body(&board, "?since=4"), first);
-        board.sample(Now {
-            monotonic: crate::limits::HISTORY_INTERVAL,
-            unix: 30,
-        });
+        board.sample(Now::new(crate::limits::HISTORY_INTERVAL, 30));
         let second = String::from_utf8(body(&board, "")).unwrap();
         assert!(second.contains("\"times_unix\":[1,30]"), "{second:.200}");
     }

@@ -157,10 +157,7 @@ mod tests {
     use super::*;
 
     fn at(second: u64) -> Now {
-        Now {
-            monotonic: Duration::from_secs(second),
-            unix: 1_000_000 + second,
-        }
+        Now::new(Duration::from_secs(second), 1_000_000 + second)
     }
 
     fn written(times: &SampleTimes, samples: &Samples, since: u64) -> serde_json::Value {

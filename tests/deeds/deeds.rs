@@ -115,9 +115,11 @@ struct World {
 /// When this process began, and that the backend was dead long before and after.
 static OUTAGES: LazyLock<(u64, KnownOutages)> = LazyLock::new(|| {
     let began = unix_now();
-    let at = |second: u64| Now {
-        monotonic: Duration::from_secs(second),
-        unix: began - BEGIN.as_secs() + second,
+    let at = |second: u64| {
+        Now::new(
+            Duration::from_secs(second),
+            began - BEGIN.as_secs() + second,
+        )
     };
     let mut history = Reachability::new(Duration::from_secs(62), at(0));
     for second in (0..OUTAGE_S).step_by(4) {
@@ -132,10 +134,7 @@ fn unix_now() -> u64 {
 }
 
 fn at(monotonic: Duration) -> Now {
-    Now {
-        monotonic,
-        unix: OUTAGES.0 + (monotonic - BEGIN).as_secs(),
-    }
+    Now::new(monotonic, OUTAGES.0 + (monotonic - BEGIN).as_secs())
 }
 
 impl Server {
@@ -319,14 +318,10 @@ impl World {
         for _ in 0..lines {
             let mut record = Vec::new();
             Record {
-                method: Method::Zadd,
-                version: 1,
-                key: self.written.len().to_string().as_bytes(),
-                expires_unix: 0,
                 table: b"table",
                 score: 1,
                 opt: 1,
-                value: b"",
+                ..Record::new(Method::Zadd, self.written.len().to_string().as_bytes(), b"")
             }
             .encode(&mut record);
             line::encode(b"[2026-11-22 16:40:38] [DEBUG] | ", &record, &mut text);

@@ -82,14 +82,8 @@ impl Log {
 /// A put's record.
 pub(crate) fn put<'a>(key: &'a str, version: u32, value: &'a str) -> Record<'a> {
     Record {
-        method: Method::Put,
         version,
-        key: key.as_bytes(),
-        expires_unix: 0,
-        table: b"",
-        score: 0,
-        opt: 0,
-        value: value.as_bytes(),
+        ..Record::new(Method::Put, key.as_bytes(), value.as_bytes())
     }
 }
 

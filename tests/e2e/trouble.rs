@@ -446,25 +446,16 @@ fn a_sorted_set_keeps_its_order_when_answers_were_lost() {
     let log = home.log(&fake_hustdb.name());
     for version in 1..=9 {
         log.record(&Record {
-            method: Method::Zadd,
             version,
-            key: b"member",
-            expires_unix: 0,
             table: b"scores",
             score: 10 * i64::from(version),
-            opt: 0,
-            value: b"member",
+            ..Record::new(Method::Zadd, b"member", b"member")
         });
     }
     log.record(&Record {
-        method: Method::Zrem,
         version: 3,
-        key: b"other",
-        expires_unix: 0,
         table: b"scores",
-        score: 0,
-        opt: 0,
-        value: b"other",
+        ..Record::new(Method::Zrem, b"other", b"other")
     });
     let server = home.start();
     let backend = server.wait_settled(&fake_hustdb.name(), 10);

@@ -196,10 +196,7 @@ impl Stage {
             longs: 0,
             polls: 0,
         };
-        let now = Now {
-            monotonic: Duration::from_secs(100),
-            unix: 100,
-        };
+        let now = Now::new(Duration::from_secs(100), 100);
         Self {
             poll,
             listener,

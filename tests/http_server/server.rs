@@ -222,10 +222,7 @@ impl Drop for HttpServer {
 
 fn run(mut poll: Poll, mut listener: Listener, mut knowing: Knowing, shared: &Shared) {
     let start = Instant::now();
-    let now = || Now {
-        monotonic: start.elapsed(),
-        unix: start.elapsed().as_secs(),
-    };
+    let now = || Now::new(start.elapsed(), start.elapsed().as_secs());
     let task = fs::read_link("/proc/thread-self").unwrap();
     let _ = shared.task.set(Path::new("/proc").join(task));
     let mut events = Events::with_capacity(256);

@@ -311,16 +311,7 @@ pub(crate) fn plain(key: &str) -> Item {
 
 /// The line of a put of this key, which no other record may be about.
 pub(crate) fn put(key: &str, text: &mut Vec<u8>) {
-    let record = Record {
-        method: Method::Put,
-        version: 1,
-        key: key.as_bytes(),
-        expires_unix: 0,
-        table: b"",
-        score: 0,
-        opt: 0,
-        value: b"here",
-    };
+    let record = Record::new(Method::Put, key.as_bytes(), b"here");
     let mut bytes = Vec::new();
     record.encode(&mut bytes);
     line::encode(&prefix(now_unix()), &bytes, text);

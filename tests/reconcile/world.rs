@@ -345,10 +345,7 @@ impl World {
     }
 
     fn clock(&self) -> Now {
-        Now {
-            monotonic: self.now,
-            unix: self.unix(),
-        }
+        Now::new(self.now, self.unix())
     }
 
     fn turn(&mut self) -> Turn {

@@ -58,14 +58,8 @@ pub(crate) fn draw(plan: &Plan, prefix: &[u8], random: &mut Rng) -> Vec<u8> {
 
 fn record<'a>(method: Method, key: &'a [u8], table: &'a [u8], value: &'a [u8]) -> Record<'a> {
     Record {
-        method,
-        version: 1,
-        key,
-        expires_unix: 0,
         table,
-        score: 0,
-        opt: 0,
-        value,
+        ..Record::new(method, key, value)
     }
 }
 

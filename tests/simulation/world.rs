@@ -301,10 +301,7 @@ impl World {
     }
 
     pub(crate) fn clock(&self) -> Now {
-        Now {
-            monotonic: self.now,
-            unix: self.unix(),
-        }
+        Now::new(self.now, self.unix())
     }
 
     /// Some time, at most this much.

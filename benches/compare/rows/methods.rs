@@ -195,21 +195,21 @@ fn write(lines: Lines, logs: &Path, backend: &str) -> Outcome<()> {
     for number in 0..RECORDS {
         let key = format!("key:{number:010}");
         let record = Record {
-            method,
-            version: 1,
-            key: key.as_bytes(),
-            expires_unix: 0,
             table: match method {
                 Method::Put | Method::Del => b"",
                 _ => b"table",
             },
             score: 1,
             opt: i8::from(method == Method::Zadd),
-            value: match method {
-                Method::Put | Method::Hset => value.as_bytes(),
-                Method::Sadd | Method::Zadd => key.as_bytes(),
-                _ => b"",
-            },
+            ..Record::new(
+                method,
+                key.as_bytes(),
+                match method {
+                    Method::Put | Method::Hset => value.as_bytes(),
+                    Method::Sadd | Method::Zadd => key.as_bytes(),
+                    _ => b"",
+                },
+            )
         };
         bytes.clear();
         record.encode(&mut bytes);

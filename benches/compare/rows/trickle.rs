@@ -132,16 +132,7 @@ fn spent(server: &Server) -> Outcome<(Cpu, f64)> {
 /// Appends a put of a key of its own. Returns when it began to.
 fn append(log: &mut File, number: u32) -> Outcome<Instant> {
     let key = format!("key:{number:010}");
-    let record = Record {
-        method: Method::Put,
-        version: 1,
-        key: key.as_bytes(),
-        expires_unix: 0,
-        table: b"",
-        score: 0,
-        opt: 0,
-        value: &[b'v'; 100],
-    };
+    let record = Record::new(Method::Put, key.as_bytes(), &[b'v'; 100]);
     let (mut bytes, mut text) = (Vec::new(), Vec::new());
     record.encode(&mut bytes);
     let prefix = jiff::Zoned::now().strftime("[%Y-%m-%d %H:%M:%S] [DEBUG] | ");

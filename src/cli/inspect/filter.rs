@@ -76,14 +76,8 @@ mod tests {
     #[test]
     fn a_key_is_found_by_each_of_its_spellings_and_all_conditions_must_hold() {
         let record = Record {
-            method: Method::Hset,
-            version: 1,
-            key: b"a%20b",
-            expires_unix: 0,
             table: b"t1",
-            score: 0,
-            opt: 0,
-            value: b"",
+            ..Record::new(Method::Hset, b"a%20b", b"")
         };
         let admits = |methods: &[&str], key: Option<&str>, table: Option<&str>| {
             let filter = Filter {

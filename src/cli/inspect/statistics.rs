@@ -203,16 +203,7 @@ mod tests {
     use super::*;
 
     fn record(method: Method, key: &'static [u8], value: &'static [u8]) -> Record<'static> {
-        Record {
-            method,
-            version: 1,
-            key,
-            expires_unix: 0,
-            table: b"",
-            score: 0,
-            opt: 0,
-            value,
-        }
+        Record::new(method, key, value)
     }
 
     fn some() -> Statistics {

@@ -16,14 +16,8 @@ fn line_of(record: &Record<'_>) -> Vec<u8> {
 
 fn put() -> Record<'static> {
     Record {
-        method: Method::Put,
         version: 3,
-        key: b"a%20b",
-        expires_unix: 0,
-        table: b"",
-        score: 0,
-        opt: 0,
-        value: b"two words",
+        ..Record::new(Method::Put, b"a%20b", b"two words")
     }
 }
 

@@ -171,14 +171,9 @@ mod tests {
 
     fn raw() -> Vec<u8> {
         let record = Record {
-            method: Method::Hset,
             version: 7,
-            key: b"key",
-            expires_unix: 0,
             table: b"table",
-            score: 0,
-            opt: 0,
-            value: b"secret",
+            ..Record::new(Method::Hset, b"key", b"secret")
         };
         let (mut bytes, mut text) = (Vec::new(), Vec::new());
         record.encode(&mut bytes);

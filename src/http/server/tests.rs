@@ -13,16 +13,10 @@ struct Seen {
     held_bytes: usize,
 }
 
-const START: Now = Now {
-    monotonic: Duration::from_secs(1000),
-    unix: 0,
-};
+const START: Now = Now::new(Duration::from_secs(1000), 0);
 
 fn at(seconds: u64) -> Now {
-    Now {
-        monotonic: START.monotonic + Duration::from_secs(seconds),
-        unix: 0,
-    }
+    Now::new(START.monotonic + Duration::from_secs(seconds), 0)
 }
 
 fn run<'a>(limits: ServerLimits, pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen {

@@ -125,10 +125,7 @@ impl Fixture {
     }
 
     fn now(&self) -> Now {
-        Now {
-            monotonic: self.now,
-            unix: 1_800_000_000 + self.now.as_secs(),
-        }
+        Now::new(self.now, 1_800_000_000 + self.now.as_secs())
     }
 
     fn tell(&self, message: ControlMessage) {

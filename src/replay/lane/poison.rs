@@ -31,14 +31,9 @@ use crate::replay::messages::{FailedRecord, Trouble};
 /// What the harmless question is about: a member of a sorted set that nobody has. The probe of a
 /// password asks the same.
 const PROBE_RECORD: Record<'static> = Record {
-    method: Method::Zadd,
     version: 0,
-    key: b"probe",
-    expires_unix: 0,
     table: b"hustdbsync_probe",
-    score: 0,
-    opt: 0,
-    value: b"",
+    ..Record::new(Method::Zadd, b"probe", b"")
 };
 
 /// Failures of one record. They outlast a flush, after which the same record is fed again.

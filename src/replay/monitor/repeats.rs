@@ -79,10 +79,7 @@ mod tests {
             .into_iter()
             .enumerate()
             .filter_map(|(nth, (ms, lane, epoch))| {
-                let now = Now {
-                    monotonic: Duration::from_millis(ms),
-                    unix: 0,
-                };
+                let now = Now::new(Duration::from_millis(ms), 0);
                 let said = repeats.handle_trouble(lane, epoch, now)?;
                 Some((nth, said.failures, said.other_lanes))
             })

@@ -19,10 +19,7 @@ fn settings() -> MonitorSettings {
 }
 
 fn at(ms: u64) -> Now {
-    Now {
-        monotonic: Duration::from_millis(ms),
-        unix: 1_700_000_000 + ms / 1000,
-    }
+    Now::new(Duration::from_millis(ms), 1_700_000_000 + ms / 1000)
 }
 
 /// What a script says happens.

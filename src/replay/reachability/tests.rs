@@ -12,10 +12,7 @@ const BEGIN: u64 = 1_800_000_000;
 
 /// So many seconds after the beginning.
 fn at(seconds: u64) -> Now {
-    Now {
-        monotonic: Duration::from_secs(seconds),
-        unix: BEGIN + seconds,
-    }
+    Now::new(Duration::from_secs(seconds), BEGIN + seconds)
 }
 
 fn history() -> Reachability {
@@ -55,13 +52,7 @@ fn one_that_hangs_is_dead_once_has_timeouts_have_passed() {
 fn one_that_hangs_on_a_machine_that_booted_in_1970_is_dead_later_too() {
     let mut history = Reachability::new(WINDOW, Now::default());
     let waited = Duration::from_secs(5);
-    history.handle_silent(
-        Duration::ZERO,
-        Now {
-            monotonic: waited,
-            unix: 4,
-        },
-    );
+    history.handle_silent(Duration::ZERO, Now::new(waited, 4));
     assert_eq!(history.own, [Outage { from: 62, until: 0 }]);
 }
 

@@ -353,10 +353,7 @@ mod tests {
             old_below: 0,
             outages: KnownOutages::default(),
             has_times: true,
-            now: Now {
-                monotonic: Duration::ZERO,
-                unix: 0,
-            },
+            now: Now::new(Duration::ZERO, 0),
             tail_is_line,
             lines_max,
             lanes: 4,
@@ -371,16 +368,7 @@ mod tests {
 
     /// A line of a record that is `put`, changed by `change`.
     fn line(prefix: &str, change: impl FnOnce(&mut Record<'_>)) -> Vec<u8> {
-        let mut record = Record {
-            method: Method::Put,
-            version: 1,
-            key: b"k",
-            expires_unix: 0,
-            table: b"",
-            score: 0,
-            opt: 0,
-            value: b"v",
-        };
+        let mut record = Record::new(Method::Put, b"k", b"v");
         change(&mut record);
         let (mut bytes, mut line) = (Vec::new(), Vec::new());
         record.encode(&mut bytes);

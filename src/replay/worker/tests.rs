@@ -52,24 +52,26 @@ fn a_lane_connects_when_records_come_and_sends_them_in_growing_bursts() {
 
 #[test]
 fn a_burst_is_bounded_by_its_bytes_and_none_is_one_request() {
-    let mut fixture = Fixture::new(LaneSettings {
-        burst_bytes: 250,
-        ..settings()
-    });
-    fixture.feed(&puts(9));
-    fixture.connect();
+    let mut fixture = Fixture::fed(
+        LaneSettings {
+            burst_bytes: 250,
+            ..settings()
+        },
+        &puts(9),
+    );
     for _ in 0..3 {
         let requests = fixture.sent.last().unwrap().1.matches("POST").count();
         fixture.answer(0, &APPLIED.repeat(requests));
     }
     assert_eq!(fixture.bursts(), ["a", "b c", "d e", "f g"]);
 
-    let mut fixture = Fixture::new(LaneSettings {
-        burst_bytes: 0,
-        ..settings()
-    });
-    fixture.feed(&puts(3));
-    fixture.connect();
+    let mut fixture = Fixture::fed(
+        LaneSettings {
+            burst_bytes: 0,
+            ..settings()
+        },
+        &puts(3),
+    );
     fixture.answer(0, APPLIED);
     fixture.answer(0, APPLIED);
     assert_eq!(fixture.bursts(), ["a", "b", "c"]);
@@ -77,9 +79,7 @@ fn a_burst_is_bounded_by_its_bytes_and_none_is_one_request() {
 
 #[test]
 fn after_a_broken_connection_the_suffix_is_sent_again_in_order() {
-    let mut fixture = Fixture::new(settings());
-    fixture.feed(&puts(6));
-    fixture.connect();
+    let mut fixture = Fixture::fed(settings(), &puts(6));
     fixture.answer(0, APPLIED);
     fixture.answer(0, &APPLIED.repeat(2));
     fixture.answer(0, APPLIED);
@@ -120,9 +120,7 @@ fn what_each_answer_means_reaches_the_checkpointer_in_order() {
 
 #[test]
 fn a_rejected_line_is_kept_as_ha_wrote_it() {
-    let mut fixture = Fixture::new(settings());
-    fixture.feed(&[put("first"), put("k")]);
-    fixture.connect();
+    let mut fixture = Fixture::fed(settings(), &[put("first"), put("k")]);
     fixture.answer(0, APPLIED);
     fixture.answer(0, &answer("400 Bad Request", ""));
     let (mut bytes, mut expected) = (vec![], vec![]);
@@ -196,16 +194,12 @@ fn garbage_silence_and_answers_too_many_are_trouble() {
             "the answer is larger than 65536 bytes".to_owned(),
         ),
     ] {
-        let mut fixture = Fixture::new(settings());
-        fixture.feed(&puts(1));
-        fixture.connect();
+        let mut fixture = Fixture::fed(settings(), &puts(1));
         fixture.answer(0, bytes);
         assert_eq!(fixture.troubles(), [Trouble::Garbage(trouble)]);
         assert_eq!(fixture.closed, [0]);
     }
-    let mut fixture = Fixture::new(settings());
-    fixture.feed(&puts(1));
-    fixture.connect();
+    let mut fixture = Fixture::fed(settings(), &puts(1));
     fixture.wait(6);
     assert_eq!(fixture.troubles(), [Trouble::Timeout]);
 }
@@ -226,10 +220,7 @@ fn a_connection_that_is_not_made_in_time_is_tried_again() {
 #[test]
 fn a_record_with_a_ttl_waits_for_the_backends_clock_and_the_lane_behind_it() {
     let mut fixture = Fixture::new(settings());
-    fixture.message(WorkerMessage::Ttl {
-        backend: BACKEND,
-        ready: false,
-    });
+    fixture.set_ttl_ready(false);
     let ttl = Record {
         expires_unix: 2_000_000,
         ..put("t")
@@ -238,10 +229,7 @@ fn a_record_with_a_ttl_waits_for_the_backends_clock_and_the_lane_behind_it() {
     fixture.connect();
     fixture.answer(0, APPLIED);
     assert_eq!(fixture.bursts(), ["a"]);
-    fixture.message(WorkerMessage::Ttl {
-        backend: BACKEND,
-        ready: true,
-    });
+    fixture.set_ttl_ready(true);
     assert_eq!(fixture.bursts(), ["t b"]);
 }
 
@@ -252,10 +240,7 @@ fn a_lane_that_waits_for_the_backends_clock_is_not_woken_by_its_rate() {
         records_per_second_max: 10,
         ..settings()
     });
-    fixture.message(WorkerMessage::Ttl {
-        backend: BACKEND,
-        ready: false,
-    });
+    fixture.set_ttl_ready(false);
     let ttl = Record {
         expires_unix: 2_000_000,
         ..put("t")
@@ -271,10 +256,7 @@ fn a_lane_that_waits_for_the_backends_clock_is_not_woken_by_its_rate() {
 #[test]
 fn an_expired_record_is_deleted_and_does_not_wait() {
     let mut fixture = Fixture::new(settings());
-    fixture.message(WorkerMessage::Ttl {
-        backend: BACKEND,
-        ready: false,
-    });
+    fixture.set_ttl_ready(false);
     let expired = Record {
         expires_unix: 999_999,
         ..put("t")
@@ -344,12 +326,13 @@ fn the_end_of_a_connection_behind_its_last_answer_is_none_of_the_next_one() {
 
 #[test]
 fn a_connection_is_retired_after_its_requests() {
-    let mut fixture = Fixture::new(LaneSettings {
-        requests_per_connection: 2,
-        ..settings()
-    });
-    fixture.feed(&puts(3));
-    fixture.connect();
+    let mut fixture = Fixture::fed(
+        LaneSettings {
+            requests_per_connection: 2,
+            ..settings()
+        },
+        &puts(3),
+    );
     fixture.answer(0, APPLIED);
     fixture.answer(0, APPLIED);
     assert_eq!(fixture.bursts(), ["a", "b"]);
@@ -366,15 +349,16 @@ fn a_connection_is_retired_after_its_requests() {
 #[test]
 fn a_large_body_is_sent_from_its_chunk() {
     let value: &'static [u8] = vec![b'x'; 100_000].leak();
-    let mut fixture = Fixture::new(settings());
-    fixture.feed(&[
-        Record {
-            value,
-            ..put("big")
-        },
-        put("a"),
-    ]);
-    fixture.connect();
+    let mut fixture = Fixture::fed(
+        settings(),
+        &[
+            Record {
+                value,
+                ..put("big")
+            },
+            put("a"),
+        ],
+    );
     let burst = &fixture.sent[0].1;
     assert!(burst.contains("\r\nContent-Length: 100000\r\n\r\nxxx"));
     assert_eq!(burst.matches('x').count(), 100_000);
@@ -387,12 +371,13 @@ fn a_large_body_is_sent_from_its_chunk() {
 #[test]
 fn a_large_body_that_was_answered_is_not_looked_at_again() {
     let value: &'static [u8] = vec![b'x'; 100_000].leak();
-    let mut fixture = Fixture::new(settings());
-    fixture.feed(&[Record {
-        value,
-        ..put("big")
-    }]);
-    fixture.connect();
+    let mut fixture = Fixture::fed(
+        settings(),
+        &[Record {
+            value,
+            ..put("big")
+        }],
+    );
     fixture.answer(0, APPLIED);
     // A driver asks whenever its socket has room, and the batch has been let go.
     assert_eq!(fixture.chunks_home(), 1);
@@ -408,25 +393,15 @@ fn what_an_earlier_process_may_have_sent_is_not_counted_as_sent_again() {
     assert_eq!(fixture.bursts(), ["a", "b c"]);
     assert_eq!(fixture.counters.resent.load(), 0);
     // What is out when a backend is let go of is sent again, what only waits is not.
-    fixture.message(WorkerMessage::Flush {
-        backend: BACKEND,
-        epoch: 1,
-        drain_until: None,
-    });
+    fixture.flush(1, None);
     assert_eq!(fixture.counters.resent.load(), 2);
 }
 
 #[test]
 fn a_flush_forgets_everything_and_says_so_behind_all_outcomes() {
-    let mut fixture = Fixture::new(settings());
-    fixture.feed(&puts(6));
-    fixture.connect();
+    let mut fixture = Fixture::fed(settings(), &puts(6));
     fixture.answer(0, APPLIED);
-    fixture.message(WorkerMessage::Flush {
-        backend: BACKEND,
-        epoch: 1,
-        drain_until: None,
-    });
+    fixture.flush(1, None);
     // Six were queued, and two of them were on their way.
     assert_eq!(
         fixture.told(),
@@ -446,15 +421,9 @@ fn a_flush_forgets_everything_and_says_so_behind_all_outcomes() {
 
 #[test]
 fn a_drain_lets_what_is_in_flight_be_answered_and_no_more() {
-    let mut fixture = Fixture::new(settings());
-    fixture.feed(&puts(6));
-    fixture.connect();
+    let mut fixture = Fixture::fed(settings(), &puts(6));
     let drain_until = Some(fixture.now.monotonic + Duration::from_secs(3));
-    fixture.message(WorkerMessage::Flush {
-        backend: BACKEND,
-        epoch: 1,
-        drain_until,
-    });
+    fixture.flush(1, drain_until);
     assert_eq!(fixture.told(), [""; 0]);
     fixture.answer(0, APPLIED);
     assert_eq!(fixture.told(), ["1.0=Applied", "flushed 1"]);
@@ -463,20 +432,17 @@ fn a_drain_lets_what_is_in_flight_be_answered_and_no_more() {
 
 #[test]
 fn a_connection_that_stands_when_the_drain_has_just_ended_is_closed() {
-    let mut fixture = Fixture::new(LaneSettings {
-        lanes: 2,
-        ..settings()
-    });
-    fixture.feed(&puts(1));
-    fixture.connect();
+    let mut fixture = Fixture::fed(
+        LaneSettings {
+            lanes: 2,
+            ..settings()
+        },
+        &puts(1),
+    );
     fixture.lane = 1;
     fixture.feed(&puts(1));
     let drain_until = Some(fixture.now.monotonic + Duration::from_secs(3));
-    fixture.message(WorkerMessage::Flush {
-        backend: BACKEND,
-        epoch: 1,
-        drain_until,
-    });
+    fixture.flush(1, drain_until);
     // Both events are of one poll: the driver acts when it has told all of them.
     fixture
         .worker
@@ -489,15 +455,9 @@ fn a_connection_that_stands_when_the_drain_has_just_ended_is_closed() {
 
 #[test]
 fn a_drain_ends_when_its_time_is_up() {
-    let mut fixture = Fixture::new(settings());
-    fixture.feed(&puts(6));
-    fixture.connect();
+    let mut fixture = Fixture::fed(settings(), &puts(6));
     let drain_until = Some(fixture.now.monotonic + Duration::from_secs(3));
-    fixture.message(WorkerMessage::Flush {
-        backend: BACKEND,
-        epoch: 1,
-        drain_until,
-    });
+    fixture.flush(1, drain_until);
     fixture.wait(2);
     assert_eq!(fixture.told(), [""; 0]);
     fixture.wait(2);
@@ -517,9 +477,7 @@ fn a_backend_that_was_never_opened_is_flushed_at_once() {
 
 #[test]
 fn while_the_checkpointer_takes_nothing_no_new_burst_goes() {
-    let mut fixture = Fixture::new(settings());
-    fixture.feed(&puts(6));
-    fixture.connect();
+    let mut fixture = Fixture::fed(settings(), &puts(6));
     while fixture
         .links
         .checkpointer
@@ -542,9 +500,7 @@ fn while_the_checkpointer_takes_nothing_no_new_burst_goes() {
 
 #[test]
 fn outcomes_are_gathered_for_a_while_before_the_checkpointer_is_woken() {
-    let mut fixture = Fixture::new(settings());
-    fixture.feed(&puts(2));
-    fixture.connect();
+    let mut fixture = Fixture::fed(settings(), &puts(2));
     fixture
         .worker
         .handle_received(0, APPLIED.as_bytes(), fixture.now);
@@ -557,12 +513,13 @@ fn outcomes_are_gathered_for_a_while_before_the_checkpointer_is_woken() {
 
 #[test]
 fn a_rate_is_kept_and_the_lane_goes_on_by_itself() {
-    let mut fixture = Fixture::new(LaneSettings {
-        records_per_second_max: 10,
-        ..settings()
-    });
-    fixture.feed(&puts(4));
-    fixture.connect();
+    let mut fixture = Fixture::fed(
+        LaneSettings {
+            records_per_second_max: 10,
+            ..settings()
+        },
+        &puts(4),
+    );
     fixture.answer(0, APPLIED);
     assert_eq!(fixture.bursts(), ["a"]);
     fixture.now.monotonic = fixture.worker.deadline();
@@ -575,9 +532,7 @@ proptest! {
     fn answers_cut_anywhere_settle_the_same(
         cuts in proptest::collection::vec(1..120_usize, 0..40),
     ) {
-        let mut fixture = Fixture::new(settings());
-        fixture.feed(&puts(9));
-        fixture.connect();
+        let mut fixture = Fixture::fed(settings(), &puts(9));
         let mut cuts = cuts.into_iter().chain(std::iter::repeat(40));
         let (mut burst, mut told) = (0, vec![]);
         while burst < fixture.sent.len() {

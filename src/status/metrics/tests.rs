@@ -16,10 +16,7 @@ fn text(form: Form, change: impl FnOnce(&mut StatusBoard, &BackendCounters)) -> 
     let mut board = StatusBoard::new(Now::default());
     board.add(NAME, Arc::clone(&counters), Now::default());
     change(&mut board, &counters);
-    board.refresh(Now {
-        monotonic: Duration::from_secs(1),
-        unix: 1000,
-    });
+    board.refresh(Now::new(Duration::from_secs(1), 1000));
     board.refresh_details();
     let mut text = "from before".to_owned();
     write(board.snapshot(), form, &mut text);

@@ -292,10 +292,7 @@ fn a_flush_gives_exactly_what_is_settled_when_everybody_has_let_go() {
     let mut fixture = storied();
     tell_story(&mut fixture);
     fixture.plan();
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::Flush { epoch: 1 },
-    ));
+    fixture.tell(BackendMessage::Flush { epoch: 1 });
     let flushed = |component| {
         CheckpointerMessage::Of(
             B,
@@ -349,27 +346,18 @@ fn a_flush_gives_exactly_what_is_settled_when_everybody_has_let_go() {
 fn a_second_flush_overtakes_the_first() {
     let mut fixture = storied();
     fixture.plan();
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::Flush { epoch: 1 },
-    ));
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::Flushed {
-            epoch: 1,
-            component: Component::LogReader,
-            sent: Vec::new(),
-        },
-    ));
+    fixture.tell(BackendMessage::Flush { epoch: 1 });
+    fixture.tell(BackendMessage::Flushed {
+        epoch: 1,
+        component: Component::LogReader,
+        sent: Vec::new(),
+    });
     fixture.flush(2);
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::Flushed {
-            epoch: 1,
-            component: Component::Worker(0),
-            sent: Vec::new(),
-        },
-    ));
+    fixture.tell(BackendMessage::Flushed {
+        epoch: 1,
+        component: Component::Worker(0),
+        sent: Vec::new(),
+    });
     fixture.turn();
     assert!(fixture.plan().is_some());
     assert!(matches!(
@@ -467,7 +455,7 @@ impl Fixture {
     /// A worker asks for a checkpoint.
     fn ask_for_checkpoint(&mut self) {
         let message = BackendMessage::Checkpoint { worker: 0 };
-        self.send(CheckpointerMessage::Of(B, message));
+        self.tell(message);
         self.turn();
     }
 
@@ -642,7 +630,7 @@ fn a_plan_says_what_was_sent_without_an_answer_and_the_next_one_too_until_it_is_
     fixture.segment(0, 1, 0, 10, &[]);
     fixture.settle(0, &[0, 1, 3]);
     let flush = |fixture: &mut Fixture, epoch, sent: &[(u64, u32)]| {
-        fixture.send(CheckpointerMessage::Of(B, BackendMessage::Flush { epoch }));
+        fixture.tell(BackendMessage::Flush { epoch });
         for component in [
             Component::LogReader,
             Component::Worker(0),
@@ -656,14 +644,11 @@ fn a_plan_says_what_was_sent_without_an_answer_and_the_next_one_too_until_it_is_
             let sent = sent
                 .iter()
                 .map(|&(segment, line)| (SegmentId(segment), line));
-            fixture.send(CheckpointerMessage::Of(
-                B,
-                BackendMessage::Flushed {
-                    epoch,
-                    component,
-                    sent: sent.collect(),
-                },
-            ));
+            fixture.tell(BackendMessage::Flushed {
+                epoch,
+                component,
+                sent: sent.collect(),
+            });
         }
         fixture.turn();
         let plan = fixture.plan().expect("everybody has let go");

@@ -72,10 +72,7 @@ impl Fixture {
         let links = links();
         let checkpointer =
             Checkpointer::new(disk.clone(), links.clone(), settings.clone(), WORKERS);
-        let now = Now {
-            monotonic: Duration::ZERO,
-            unix: START_UNIX,
-        };
+        let now = Now::new(Duration::ZERO, START_UNIX);
         let mut fixture = Self {
             disk,
             now,
@@ -152,6 +149,11 @@ impl Fixture {
             self.links.mailbox.send(message).is_ok(),
             "the fixture sends little"
         );
+    }
+
+    /// Sends one about its backend.
+    pub(super) fn tell(&self, message: BackendMessage) {
+        self.send(CheckpointerMessage::Of(B, message));
     }
 
     /// Turns until there is nothing to do at once.
@@ -269,23 +271,17 @@ impl Fixture {
     /// The reader lets go of a log.
     pub(super) fn tell_gone(&self, file: u64) {
         let file = FileId(file);
-        self.send(CheckpointerMessage::Of(
-            B,
-            BackendMessage::FileGone { file },
-        ));
+        self.tell(BackendMessage::FileGone { file });
     }
 
     pub(super) fn open(&self, file: u64, name: &str, start: FileStart) {
         let identity = self.identity(name);
-        self.send(CheckpointerMessage::Of(
-            B,
-            BackendMessage::FileOpened(FileOpened {
-                file: FileId(file),
-                name: name.into(),
-                identity,
-                start,
-            }),
-        ));
+        self.tell(BackendMessage::FileOpened(FileOpened {
+            file: FileId(file),
+            name: name.into(),
+            identity,
+            start,
+        }));
     }
 
     /// The log goes from its folder, which the reader has seen. Gives it for [`TestDisk::move_in`].
@@ -342,10 +338,7 @@ impl Fixture {
     }
 
     fn send_segment(&self, segment: NewSegment) {
-        self.send(CheckpointerMessage::Of(
-            B,
-            BackendMessage::Segment { segment },
-        ));
+        self.tell(BackendMessage::Segment { segment });
     }
 
     pub(super) fn settle(&self, segment: u64, lines: &[u32]) {
@@ -354,12 +347,9 @@ impl Fixture {
             line,
             settlement: Settlement::Applied,
         };
-        self.send(CheckpointerMessage::Of(
-            B,
-            BackendMessage::Settled {
-                batch: lines.iter().map(settled).collect(),
-            },
-        ));
+        self.tell(BackendMessage::Settled {
+            batch: lines.iter().map(settled).collect(),
+        });
     }
 
     pub(super) fn reject(&self, segment: u64, line: u32) {
@@ -367,57 +357,48 @@ impl Fixture {
     }
 
     pub(super) fn reject_of(&self, file: u64, segment: u64, line: u32) {
-        self.send(CheckpointerMessage::Of(
-            B,
-            BackendMessage::Rejected(Box::new(Rejection {
-                file: FileId(file),
-                segment: SegmentId(segment),
-                line,
-                offset: Some(line * 10),
-                reason: "not_found",
-                detail: "404".to_owned(),
-                raw: b"some line".to_vec(),
-                in_log: None,
-                unix: START_UNIX,
-            })),
-        ));
+        self.tell(BackendMessage::Rejected(Box::new(Rejection {
+            file: FileId(file),
+            segment: SegmentId(segment),
+            line,
+            offset: Some(line * 10),
+            reason: "not_found",
+            detail: "404".to_owned(),
+            raw: b"some line".to_vec(),
+            in_log: None,
+            unix: START_UNIX,
+        })));
     }
 
     /// A line of the log `LOG` that the checkpointer is to read itself, and of which `digest` is
     /// told.
     pub(super) fn reject_in_log(&self, segment: u64, line: u32, digest: u64) {
-        self.send(CheckpointerMessage::Of(
-            B,
-            BackendMessage::Rejected(Box::new(Rejection {
-                file: FileId(1),
-                segment: SegmentId(segment),
-                line,
-                offset: Some(line * 10),
-                reason: "not_found",
-                detail: "404".to_owned(),
-                raw: b"its".to_vec(),
-                in_log: Some(LineInLog { bytes: 9, digest }),
-                unix: START_UNIX,
-            })),
-        ));
+        self.tell(BackendMessage::Rejected(Box::new(Rejection {
+            file: FileId(1),
+            segment: SegmentId(segment),
+            line,
+            offset: Some(line * 10),
+            reason: "not_found",
+            detail: "404".to_owned(),
+            raw: b"its".to_vec(),
+            in_log: Some(LineInLog { bytes: 9, digest }),
+            unix: START_UNIX,
+        })));
     }
 
     /// Everybody lets go of the backend.
     pub(super) fn flush(&self, epoch: u32) {
-        self.send(CheckpointerMessage::Of(B, BackendMessage::Flush { epoch }));
+        self.tell(BackendMessage::Flush { epoch });
         for component in [
             Component::Worker(0),
             Component::LogReader,
             Component::Worker(1),
         ] {
-            self.send(CheckpointerMessage::Of(
-                B,
-                BackendMessage::Flushed {
-                    epoch,
-                    component,
-                    sent: Vec::new(),
-                },
-            ));
+            self.tell(BackendMessage::Flushed {
+                epoch,
+                component,
+                sent: Vec::new(),
+            });
         }
     }
 

@@ -4,20 +4,17 @@ use std::io::ErrorKind;
 
 use super::fixture::{B, Fixture, NAME};
 use crate::replay::disk::Area;
-use crate::replay::messages::{BackendMessage, CheckpointerMessage, ControlMessage};
+use crate::replay::messages::{BackendMessage, ControlMessage};
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 
 fn keep(fixture: &mut Fixture, bytes: &[u8]) {
     let bytes = bytes.to_vec();
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::KeepOutages { bytes },
-    ));
+    fixture.tell(BackendMessage::KeepOutages { bytes });
     fixture.turn();
 }
 
 fn forget(fixture: &mut Fixture) {
-    fixture.send(CheckpointerMessage::Of(B, BackendMessage::ForgetOutages));
+    fixture.tell(BackendMessage::ForgetOutages);
     fixture.turn();
 }
 

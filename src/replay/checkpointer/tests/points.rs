@@ -567,14 +567,11 @@ fn a_replaced_log_is_missing_until_its_copy_is_delivered() {
         let taken = was_taken.then(|| fixture.take_point().unwrap());
         replace(&mut fixture, 5);
         if is_read_before {
-            fixture.send(CheckpointerMessage::Of(
-                B,
-                BackendMessage::FileMoved {
-                    file: FileId(2),
-                    name: NEXT.into(),
-                    away_unix: fixture.now.unix,
-                },
-            ));
+            fixture.tell(BackendMessage::FileMoved {
+                file: FileId(2),
+                name: NEXT.into(),
+                away_unix: fixture.now.unix,
+            });
             fixture.flush(1);
         }
         let point = taken.unwrap_or_else(|| fixture.take_point().unwrap());
@@ -624,14 +621,11 @@ fn a_log_that_was_delivered_may_go() {
     fixture.turn();
     let name = LOG.into();
     fixture.take_away(LOG);
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::FileMoved {
-            file: FileId(1),
-            name,
-            away_unix: fixture.now.unix,
-        },
-    ));
+    fixture.tell(BackendMessage::FileMoved {
+        file: FileId(1),
+        name,
+        away_unix: fixture.now.unix,
+    });
     fixture.disk.remove_log(NAME, NEXT);
     fixture.pass(3);
     assert_eq!(fixture.take_point().unwrap().is_settled(None), Some(true));
@@ -646,14 +640,11 @@ fn what_was_in_flight_when_its_log_went_is_missing_until_it_is_settled() {
     let point = fixture.take_point().unwrap();
     check_gone(&point, 1, 40);
     fixture.settle(0, &[0, 1, 2, 3]);
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::FileMoved {
-            file: FileId(1),
-            name: LOG.into(),
-            away_unix: fixture.now.unix,
-        },
-    ));
+    fixture.tell(BackendMessage::FileMoved {
+        file: FileId(1),
+        name: LOG.into(),
+        away_unix: fixture.now.unix,
+    });
     fixture.pass(5);
     assert_eq!(point.is_settled(None), Some(true));
 }
@@ -828,13 +819,10 @@ fn what_an_earlier_process_had_read_of_a_log_that_has_left_since_is_counted() {
         (0, 0, None),
         "the reader has not looked yet"
     );
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::EntriesMoved {
-            files: vec![(0, fixture.now.unix)],
-            legacy: Vec::new(),
-        },
-    ));
+    fixture.tell(BackendMessage::EntriesMoved {
+        files: vec![(0, fixture.now.unix)],
+        legacy: Vec::new(),
+    });
     fixture.pass(6);
     // Two lines, of which only the number is known.
     assert_eq!(away(&fixture), (1, 2, Some(LOG.to_owned())));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use super::fixture::{B, Fixture, LOG, NAME};
+use super::fixture::{Fixture, LOG, NAME};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::file::Place;
 use crate::ledger::identity::LastRead;
@@ -183,21 +183,18 @@ fn a_log_that_was_cut_and_has_grown_again_to_its_length_stays() {
         fixture.write_log(LOG, 3);
         let read = fixture.disk.log(NAME, LOG).unwrap();
         let line_bytes = read.len() / 4;
-        fixture.send(CheckpointerMessage::Of(
-            B,
-            BackendMessage::Segment {
-                segment: NewSegment {
-                    id: SegmentId(0),
-                    file: FileId(1),
-                    first: Place { line: 0, byte: 0 },
-                    end_byte: read.len() as u64,
-                    lines: 4,
-                    settled_before: Vec::new(),
-                    written_unix: 0,
-                    last_read: LastRead::new(0, &read),
-                },
+        fixture.tell(BackendMessage::Segment {
+            segment: NewSegment {
+                id: SegmentId(0),
+                file: FileId(1),
+                first: Place { line: 0, byte: 0 },
+                end_byte: read.len() as u64,
+                lines: 4,
+                settled_before: Vec::new(),
+                written_unix: 0,
+                last_read: LastRead::new(0, &read),
             },
-        ));
+        });
         fixture.settle(0, &[0, 1, 2, 3]);
         fixture.turn();
         if is_cut {
@@ -485,13 +482,10 @@ fn entries_that_the_reader_forgets_are_dropped_and_the_others_kept() {
     let files = fixture.plan().unwrap().files;
     assert_eq!(files.len(), 2);
     let gone = files.iter().position(|file| &*file.name == NEXT);
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::EntriesForgotten {
-            files: vec![gone.unwrap()],
-            legacy: vec![],
-        },
-    ));
+    fixture.tell(BackendMessage::EntriesForgotten {
+        files: vec![gone.unwrap()],
+        legacy: vec![],
+    });
     fixture.pass(2);
     let names: Vec<_> = checkpointed(&fixture)
         .files
@@ -557,14 +551,11 @@ fn a_log_with_two_names_loses_both_and_is_known_until_then() {
     assert_eq!(files.len(), 1);
     assert!(files[0].away_unix > 0 && files[0].line == 4);
     // The reader sees the other name.
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::FileMoved {
-            file: FileId(1),
-            name: SECOND.into(),
-            away_unix: 0,
-        },
-    ));
+    fixture.tell(BackendMessage::FileMoved {
+        file: FileId(1),
+        name: SECOND.into(),
+        away_unix: 0,
+    });
     fixture.pass(20);
     assert!(!is_there(&fixture, SECOND));
 }

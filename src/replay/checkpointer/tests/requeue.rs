@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use super::fixture::{B, Fixture, LOG, NAME};
+use super::fixture::{Fixture, LOG, NAME};
 use crate::binlog::LineFault;
 use crate::ledger::rejected::{self, RejectedLine, is_returned};
 use crate::limits::{REJECTED_DETAIL_CHARS_MAX, REJECTED_SHOWN_MAX};
@@ -29,20 +29,17 @@ fn fixture() -> Fixture {
     fixture.open(1, LOG, FileStart::New);
     fixture.segment(0, 1, 0, 10, &[]);
     for (line, reason) in REASONS.into_iter().enumerate() {
-        fixture.send(CheckpointerMessage::Of(
-            B,
-            BackendMessage::Rejected(Box::new(Rejection {
-                file: FileId(1),
-                segment: SegmentId(0),
-                line: line as u32,
-                offset: None,
-                reason,
-                detail: String::new(),
-                raw: raw(line),
-                in_log: None,
-                unix: 1_800_000_000 + line as u64,
-            })),
-        ));
+        fixture.tell(BackendMessage::Rejected(Box::new(Rejection {
+            file: FileId(1),
+            segment: SegmentId(0),
+            line: line as u32,
+            offset: None,
+            reason,
+            detail: String::new(),
+            raw: raw(line),
+            in_log: None,
+            unix: 1_800_000_000 + line as u64,
+        })));
     }
     fixture.settle(0, &[4, 5, 6, 7, 8, 9]);
     fixture.pass(2);
@@ -62,14 +59,11 @@ fn of_reason(reason: &str) -> Filter {
 }
 
 fn ask(fixture: &mut Fixture, what: Requeue, filter: Filter) -> Result<Requeued, String> {
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::Requeue {
-            ask: 7,
-            what,
-            filter,
-        },
-    ));
+    fixture.tell(BackendMessage::Requeue {
+        ask: 7,
+        what,
+        filter,
+    });
     fixture.turn();
     let told = std::mem::take(&mut fixture.told);
     let outcome = told.into_iter().find_map(|message| match message {
@@ -103,10 +97,7 @@ fn the_lines_that_are_left_are_counted_whoever_takes_some_out() {
 }
 
 fn listed(fixture: &mut Fixture) -> RejectedList {
-    fixture.send(CheckpointerMessage::Of(
-        B,
-        BackendMessage::ListRejected { ask: 8 },
-    ));
+    fixture.tell(BackendMessage::ListRejected { ask: 8 });
     fixture.turn();
     let told = std::mem::take(&mut fixture.told);
     let mut listed = told.into_iter().filter_map(|message| match message {

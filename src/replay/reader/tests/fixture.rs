@@ -118,17 +118,7 @@ pub(super) fn put(key: &str) -> Vec<u8> {
 
 pub(super) fn put_value(key: &str, value: &[u8]) -> Vec<u8> {
     let (mut record, mut text) = (Vec::new(), Vec::new());
-    Record {
-        method: Method::Put,
-        version: 1,
-        key: key.as_bytes(),
-        expires_unix: 0,
-        table: b"",
-        score: 0,
-        opt: 0,
-        value,
-    }
-    .encode(&mut record);
+    Record::new(Method::Put, key.as_bytes(), value).encode(&mut record);
     line::encode(b"[2026-11-22 16:40:38] [DEBUG] | ", &record, &mut text);
     text
 }
@@ -137,14 +127,10 @@ pub(super) fn put_value(key: &str, value: &[u8]) -> Vec<u8> {
 pub(super) fn increment(key: &str, year: u32) -> Vec<u8> {
     let (mut record, mut text) = (Vec::new(), Vec::new());
     Record {
-        method: Method::Zadd,
-        version: 1,
-        key: key.as_bytes(),
-        expires_unix: 0,
         table: b"t",
         score: 1,
         opt: 1,
-        value: b"",
+        ..Record::new(Method::Zadd, key.as_bytes(), b"")
     }
     .encode(&mut record);
     line::encode(format!("[{year}-11-22] | ").as_bytes(), &record, &mut text);
@@ -195,10 +181,7 @@ impl Fixture {
             written_unix,
             zone: || "ours".to_owned(),
         };
-        let now = Now {
-            monotonic: Duration::from_secs(5),
-            unix: 1_000_000,
-        };
+        let now = Now::new(Duration::from_secs(5), 1_000_000);
         disk.set_time(now.unix - 10);
         Self {
             reader: LogReader::with_bounds(disk.clone(), settings, rules, links.clone(), bounds),

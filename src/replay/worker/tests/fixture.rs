@@ -63,10 +63,7 @@ impl Fixture {
             worker: Worker::new(0, 1, links.clone(), 1),
             links,
             counters: Arc::default(),
-            now: Now {
-                monotonic: Duration::from_secs(100),
-                unix: 1_000_000,
-            },
+            now: Now::new(Duration::from_secs(100), 1_000_000),
             epoch: 0,
             lane: 0,
             segments: 0,
@@ -82,10 +79,7 @@ impl Fixture {
             settings: Arc::new(settings),
             counters: Arc::clone(&fixture.counters),
         });
-        fixture.message(WorkerMessage::Ttl {
-            backend: BACKEND,
-            ready: true,
-        });
+        fixture.set_ttl_ready(true);
         fixture
     }
 
@@ -327,22 +321,36 @@ impl Fixture {
         failures
     }
 
+    /// One whose connection stands and that has these records.
+    pub(super) fn fed(settings: LaneSettings, records: &[Record<'_>]) -> Self {
+        let mut fixture = Self::new(settings);
+        fixture.feed(records);
+        fixture.connect();
+        fixture
+    }
+
+    pub(super) fn set_ttl_ready(&mut self, ready: bool) {
+        self.message(WorkerMessage::Ttl {
+            backend: BACKEND,
+            ready,
+        });
+    }
+
+    pub(super) fn flush(&mut self, epoch: Epoch, drain_until: Option<Duration>) {
+        self.message(WorkerMessage::Flush {
+            backend: BACKEND,
+            epoch,
+            drain_until,
+        });
+    }
+
     pub(super) fn chunks_home(&mut self) -> usize {
         std::iter::from_fn(|| self.links.returns.receive()).count()
     }
 }
 
 pub(super) fn put(key: &'static str) -> Record<'static> {
-    Record {
-        method: Method::Put,
-        version: 1,
-        key: key.as_bytes(),
-        expires_unix: 0,
-        table: b"",
-        score: 0,
-        opt: 0,
-        value: b"v",
-    }
+    Record::new(Method::Put, key.as_bytes(), b"v")
 }
 
 pub(super) const KEYS: [&str; 9] = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];

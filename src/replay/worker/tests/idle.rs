@@ -8,9 +8,7 @@ fn idle_for(ms: u64) -> Fixture {
 }
 
 fn idle_as(settings: LaneSettings, ms: u64) -> Fixture {
-    let mut fixture = Fixture::new(settings);
-    fixture.feed(&puts(1));
-    fixture.connect();
+    let mut fixture = Fixture::fed(settings, &puts(1));
     fixture.answer(0, APPLIED);
     assert_eq!(fixture.bursts(), ["a"]);
     fixture.now.monotonic += Duration::from_millis(ms);
@@ -108,10 +106,7 @@ fn any_other_loss_is_a_failure() {
     check_counts(idle_for(2000), |fixture| fixture.answer(0, &APPLIED[..9]));
     // It never worked: that it stood is all that is known of it.
     let mut fixture = Fixture::new(settings());
-    fixture.message(WorkerMessage::Ttl {
-        backend: BACKEND,
-        ready: false,
-    });
+    fixture.set_ttl_ready(false);
     let expires = Record {
         expires_unix: 2_000_000,
         ..put("a")
@@ -124,10 +119,7 @@ fn any_other_loss_is_a_failure() {
         "it waits for the backend's clock"
     );
     fixture.now.monotonic += Duration::from_secs(2);
-    fixture.message(WorkerMessage::Ttl {
-        backend: BACKEND,
-        ready: true,
-    });
+    fixture.set_ttl_ready(true);
     assert_eq!(fixture.bursts(), ["a"]);
     check_counts(fixture, |_| {});
 }
@@ -165,12 +157,13 @@ fn a_zadd_that_timed_out_on_an_idle_connection_is_asked_for_after_a_while() {
 
 #[test]
 fn an_idle_connection_s_deadline_keeps_no_lane_from_being_woken_for_its_rate() {
-    let mut fixture = Fixture::new(LaneSettings {
-        records_per_second_max: 10,
-        ..settings()
-    });
-    fixture.feed(&puts(9));
-    fixture.connect();
+    let mut fixture = Fixture::fed(
+        LaneSettings {
+            records_per_second_max: 10,
+            ..settings()
+        },
+        &puts(9),
+    );
     for _ in 0..3 {
         let requests = fixture.sent.last().unwrap().1.matches("POST").count();
         fixture.answer(0, &APPLIED.repeat(requests));

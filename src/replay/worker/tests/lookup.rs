@@ -78,9 +78,7 @@ fn a_zadd_that_adds_is_looked_up_before_it_is_sent_again() {
         (5, "AppliedBefore", false),
         (6, "AppliedBefore", false),
     ] {
-        let mut fixture = Fixture::new(settings());
-        fixture.feed(&[zadd(b"m"), put("a")]);
-        fixture.connect();
+        let mut fixture = Fixture::fed(settings(), &[zadd(b"m"), put("a")]);
         assert!(fixture.sent[0].1.starts_with("GET /hustdb/zadd?ver=5"));
         fixture.lose_answer();
         assert!(fixture.sent[0].1.starts_with("GET /hustdb/zscore?tb=z "));
@@ -119,9 +117,7 @@ fn a_lower_version_that_later_writes_leave_is_no_older_one() {
         // It may have set the score that was there, and so tell the version that was stored.
         (set, 127, "Superseded"),
     ] {
-        let mut fixture = Fixture::new(settings());
-        fixture.feed(&[record]);
-        fixture.connect();
+        let mut fixture = Fixture::fed(settings(), &[record]);
         fixture.lose_answer();
         fixture.answer(0, &version(stored));
         if settlement == "Applied" {
@@ -150,9 +146,7 @@ fn a_write_of_a_sorted_set_is_not_sent_again_behind_a_later_one() {
         (removal, 5, "Applied"),
         (removal, 6, "Superseded"),
     ] {
-        let mut fixture = Fixture::new(settings());
-        fixture.feed(&[record]);
-        fixture.connect();
+        let mut fixture = Fixture::fed(settings(), &[record]);
         let name = format!("/hustdb/{}?", record.method.name());
         assert!(fixture.sent[0].1.contains(&name), "the first time at once");
         fixture.lose_answer();
@@ -316,9 +310,7 @@ fn a_member_whose_time_is_over_is_written_where_it_exists_as_it_ended_on_the_hea
         (Method::Zadd, zscore, &version(4), ZADD),
         (Method::Zadd, zscore, &lapsed, ZADD),
     ] {
-        let mut fixture = Fixture::new(settings());
-        fixture.feed(&[expired(method, "m")]);
-        fixture.connect();
+        let mut fixture = Fixture::fed(settings(), &[expired(method, "m")]);
         assert!(
             fixture.sent[0].1.starts_with(lookup),
             "{}",
@@ -345,9 +337,7 @@ fn a_member_whose_time_is_over_is_written_where_it_exists_as_it_ended_on_the_hea
 fn a_member_whose_time_is_over_is_not_written_again_where_its_version_is_there() {
     let methods = [Method::Sadd, Method::Zadd];
     for (method, stored) in methods.into_iter().flat_map(|it| [(it, 5), (it, 9)]) {
-        let mut fixture = Fixture::new(settings());
-        fixture.feed(&[expired(method, "m"), put("a")]);
-        fixture.connect();
+        let mut fixture = Fixture::fed(settings(), &[expired(method, "m"), put("a")]);
         fixture.answer(0, &version(stored));
         fixture.check_burst(&["put"]);
         assert_eq!(fixture.told(), ["1.0=AppliedBefore"]);
@@ -357,18 +347,12 @@ fn a_member_whose_time_is_over_is_not_written_again_where_its_version_is_there()
 #[test]
 fn a_score_that_is_to_end_waits_for_the_backends_clock() {
     let mut fixture = Fixture::new(settings());
-    fixture.message(WorkerMessage::Ttl {
-        backend: BACKEND,
-        ready: false,
-    });
+    fixture.set_ttl_ready(false);
     fixture.feed(&[expired(Method::Zadd, "m")]);
     fixture.connect();
     fixture.answer(0, &version(4));
     assert_eq!(fixture.sent.len(), 1, "only the lookup");
-    fixture.message(WorkerMessage::Ttl {
-        backend: BACKEND,
-        ready: true,
-    });
+    fixture.set_ttl_ready(true);
     fixture.check_burst(&["zadd"]);
 }
 
@@ -376,9 +360,7 @@ fn a_score_that_is_to_end_waits_for_the_backends_clock() {
 fn a_member_whose_time_is_over_is_left_alone_where_it_does_not_exist() {
     for method in [Method::Sadd, Method::Zadd] {
         for found in [MISSING, NO_TABLE] {
-            let mut fixture = Fixture::new(settings());
-            fixture.feed(&[expired(method, "m"), put("a")]);
-            fixture.connect();
+            let mut fixture = Fixture::fed(settings(), &[expired(method, "m"), put("a")]);
             fixture.answer(0, found);
             fixture.check_burst(&["put"]);
             assert_eq!(fixture.told(), ["1.0=Absent"]);
@@ -419,10 +401,7 @@ fn one_lookup_decides_for_an_increment_whose_time_is_over() {
 #[test]
 fn a_time_that_ends_between_lookup_and_write_is_over() {
     let mut fixture = Fixture::new(settings());
-    fixture.message(WorkerMessage::Ttl {
-        backend: BACKEND,
-        ready: false,
-    });
+    fixture.set_ttl_ready(false);
     let increment = Record {
         expires_unix: 1_000_005,
         ..zadd(b"m")
@@ -432,10 +411,7 @@ fn a_time_that_ends_between_lookup_and_write_is_over() {
     fixture.answer(0, MISSING);
     assert_eq!(fixture.sent.len(), 1, "it waits for the backend's clock");
     fixture.now.unix += 5;
-    fixture.message(WorkerMessage::Ttl {
-        backend: BACKEND,
-        ready: true,
-    });
+    fixture.set_ttl_ready(true);
     assert_eq!(fixture.told(), ["1.0=Absent"]);
     assert_eq!(fixture.sent.len(), 1, "nothing is written");
 }

@@ -36,12 +36,13 @@ fn a_backend_that_answers_nobody_sets_nothing_aside() {
 
 #[test]
 fn own_answers_in_the_same_read_are_not_others_moving() {
-    let mut fixture = Fixture::new(LaneSettings {
-        attempts_max: 1,
-        ..settings()
-    });
-    fixture.feed(&puts(3));
-    fixture.connect();
+    let mut fixture = Fixture::fed(
+        LaneSettings {
+            attempts_max: 1,
+            ..settings()
+        },
+        &puts(3),
+    );
     fixture.answer(0, APPLIED);
     fixture.answer(
         0,
@@ -224,9 +225,7 @@ fn a_failure_tells_its_line_and_whether_it_is_the_records_own() {
             others_answered,
         })
     };
-    let mut fixture = Fixture::new(settings());
-    fixture.feed(&puts(3));
-    fixture.connect();
+    let mut fixture = Fixture::fed(settings(), &puts(3));
     fixture.answer(0, APPLIED);
     fixture.answer(0, FAILED);
     fixture.counters.answers.add(1);

@@ -61,11 +61,7 @@ fn a_new_epoch_forgets_nothing_of_what_is_not_durable() {
     let mut fixture = Fixture::new(settings());
     fixture.feed(&vec![add(64); 1_000]);
     fixture.answer_all();
-    fixture.message(WorkerMessage::Flush {
-        backend: BACKEND,
-        epoch: 1,
-        drain_until: None,
-    });
+    fixture.flush(1, None);
     fixture.epoch = 1;
     fixture.message(WorkerMessage::Open {
         backend: BACKEND,

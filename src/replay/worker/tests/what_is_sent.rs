@@ -152,9 +152,7 @@ fn a_value_that_ha_did_not_keep_is_the_reason_for_the_rejection() {
         assert_eq!(fixture.told(), [expected]);
     }
     // With a value, 404 is the backend's own reason.
-    let mut fixture = Fixture::new(settings());
-    fixture.feed(&[put("k")]);
-    fixture.connect();
+    let mut fixture = Fixture::fed(settings(), &[put("k")]);
     fixture.answer(0, &answer("404 Not Found", ""));
     assert_eq!(fixture.told(), ["1.0!not_found"]);
 }

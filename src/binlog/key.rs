@@ -43,8 +43,8 @@ fn folded_hash(text: &[u8], seed: u64, scratch: &mut Vec<u8>) -> u64 {
     xxh3_64_with_seed(scratch, seed)
 }
 
-/// The key that hustdb takes `text` for, where it decodes it: once, up to a `?`, which belongs to
-/// it. Other than a folded one it tells keys apart that hustdb does (docs/hustdb.md, "Requests").
+/// The key that hustdb takes `text` for, where it decodes it: once, up to and including a `?`.
+/// Unlike folding, it keeps apart the keys that hustdb keeps apart (docs/hustdb.md, "Requests").
 #[must_use]
 pub fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
     if memchr2(b'%', b'?', text).is_none() {

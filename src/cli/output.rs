@@ -27,7 +27,7 @@ pub(super) fn unless_closed(written: io::Result<()>) -> io::Result<()> {
     unless_closed_or(written, ())
 }
 
-/// The same where writing has a result, which is this where nobody reads it.
+/// The same for writing that has a result; `closed` stands in for it if the reader has gone.
 pub(super) fn unless_closed_or<T>(written: io::Result<T>, closed: T) -> io::Result<T> {
     match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(closed),

@@ -2,6 +2,7 @@
 //! alike.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 
 use clap::Args;
 
@@ -28,24 +29,30 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    /// An error, where it names a backend that has neither state nor logs here: its name was
-    /// mistyped.
+    /// An error where it names a backend that has neither state nor logs here: its name was
+    /// probably mistyped.
     pub(super) fn must_be_here(&self, config: &Config) -> Result<(), String> {
+        let Some(backend) = &self.backend else {
+            return Ok(());
+        };
         let (state, logs) = (config.state_path(), &config.sync.logs_path);
-        match &self.backend {
-            Some(backend)
-                if [&state, logs]
-                    .iter()
-                    .all(|path| !path.join(backend).is_dir()) =>
-            {
-                Err(format!(
-                    "{backend} is not a backend here: neither {} nor {} has a folder of that name",
-                    state.display(),
-                    logs.display()
-                ))
+        for folder in [&state, logs].map(|path| path.join(backend)) {
+            match std::fs::metadata(&folder).map_err(|error| (error.kind(), error)) {
+                Ok(metadata) if metadata.is_dir() => return Ok(()),
+                Ok(_) | Err((ErrorKind::NotFound | ErrorKind::NotADirectory, _)) => {}
+                Err((_, error)) => return Err(format!("{}: {error}", folder.display())),
             }
-            _ => Ok(()),
         }
+        Err(format!(
+            "{backend} is not a backend here: neither {} nor {} has a folder of that name",
+            state.display(),
+            logs.display()
+        ))
+    }
+
+    /// This id, if it is one of those that are given.
+    pub(super) fn asked_for(&self, id: u64) -> Option<u64> {
+        self.ids.contains(&id).then_some(id)
     }
 
     /// Whether so many of what is left are as many as there are ids, where ids are given. If not,

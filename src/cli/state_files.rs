@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
+use crate::config::BackendName;
+
 /// The backends whose folder of the state has a file of this name, in the order of their names;
 /// only the wanted one, if one is.
 pub(super) fn backends_with(
@@ -21,7 +23,12 @@ pub(super) fn backends_with(
     for folder in folders {
         let folder = folder.map_err(named)?;
         let name = folder.file_name().into_string().ok();
-        let Some(name) = name.filter(|name| wanted.is_none_or(|wanted| wanted == name)) else {
+        let is_wanted = |name: &String| match wanted {
+            Some(wanted) => wanted == name,
+            // Others may have folders there, too, such as `lost+found`.
+            None => BackendName::parse(name.as_str()).is_ok(),
+        };
+        let Some(name) = name.filter(is_wanted) else {
             continue;
         };
         if exists(&folder.path().join(file))? {
@@ -32,8 +39,8 @@ pub(super) fn backends_with(
     Ok(names)
 }
 
-/// Whether there is such a file. Where that can't be seen, as in a folder of another user's, nobody
-/// may take it for no.
+/// Whether there is such a file. If that can't be seen, as in another user's folder, it is an
+/// error, not a no.
 fn exists(path: &Path) -> io::Result<bool> {
     match path.try_exists() {
         Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(false),
@@ -57,6 +64,7 @@ mod tests {
         let backends = || backends_with(home.path(), "rejected.jsonl", None);
         fs::write(home.path().join(".lock"), "1\n").unwrap();
         fs::create_dir(home.path().join("b:1")).unwrap();
+        symlink("x".repeat(300), home.path().join("lost+found")).unwrap();
         fs::create_dir(home.path().join("a:1")).unwrap();
         fs::write(home.path().join("a:1/rejected.jsonl"), "").unwrap();
         assert_eq!(backends().unwrap(), ["a:1"]);

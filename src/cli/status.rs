@@ -29,7 +29,7 @@ pub use wait::Waited;
 pub fn run(args: &StatusArgs, target: &StatusTarget) -> Result<Waited, StatusError> {
     let mut out = io::stdout();
     let is_terminal = out.is_terminal();
-    // Who cannot type there could not end it.
+    // Without a keyboard there, nobody could leave the screen.
     let has_keys = is_terminal && io::stdin().is_terminal();
     let interval = Duration::from_secs(u64::from(args.interval));
     let mut waited = Waited::Whole;

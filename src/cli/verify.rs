@@ -19,8 +19,7 @@ use crate::config::Config;
 use crate::engine::verify::{KeyWithPeer, Verifier};
 use crate::limits::RECONCILE_KEY_BYTES_MAX;
 use crate::reconcile::comparison::Compared;
-use crate::reconcile::key::{KeyId, Logged};
-use crate::reconcile::keys::Keys;
+use crate::reconcile::keys::{Keys, LoggedKey};
 use crate::reconcile::outcome::{Outcome, Skipped, WhyLeft};
 use crate::reconcile::settings::{ReconcileMode, ReconcileSettings};
 use crate::reconcile::table::Table;
@@ -34,7 +33,8 @@ Examples:
   printf 'key\\tuser.1\\nhash\\tsessions\\t4711\\n' | hustdbsync verify 10.0.0.7:8085 --keys -
 
 A line of --keys is `key`, tab, the key; or `hash`, `set` or `sorted_set`, tab, the table, tab, \
-the key or member. Keys stand there as in a query. One that stands there twice is compared once.
+the key or member. Keys stand there as in a query. One that stands there twice, in
+whatever spelling, is compared once.
 
 Without --repair nothing is written, and the reason of each difference is report_only.
 
@@ -109,7 +109,7 @@ pub(super) fn verify(args: &VerifyArgs, config: &Config) -> Result<bool, Failure
             tally: &mut tally,
         };
         match &listed {
-            Some(keys) => one.compare(keys.iter().cloned().map(|key| (key, Logged::default())))?,
+            Some(keys) => one.compare(keys.iter().cloned())?,
             None => one.compare_logs(&sources)?,
         }
     }
@@ -137,21 +137,24 @@ impl Verification<'_> {
                 self.tally.skip(Skipped::NoLookup, without_lookup);
             }
             let pass = keys.take();
-            self.compare(pass.map(|next| (next.key, next.logged)))?;
+            self.compare(pass)?;
             if !keys.begin_next() {
                 return Ok(());
             }
         }
     }
 
-    fn compare(
-        &mut self,
-        keys: impl ExactSizeIterator<Item = (KeyId, Logged)>,
-    ) -> Result<(), Failure> {
+    fn compare(&mut self, keys: impl ExactSizeIterator<Item = LoggedKey>) -> Result<(), Failure> {
         let bar = progress(keys.len());
         let mut with_peers = Vec::with_capacity(keys.len());
-        for (key, logged) in keys {
-            match self.table.peer(&self.backend, &key).map(Arc::<str>::from) {
+        for LoggedKey {
+            key,
+            logged,
+            other_slots,
+        } in keys
+        {
+            let peer = self.table.peer_of_all(&self.backend, &key, &other_slots);
+            match peer.map(Arc::<str>::from) {
                 Ok(peer) => with_peers.push(KeyWithPeer {
                     trust: self.left.trust(&peer, &key),
                     key,

@@ -47,7 +47,7 @@ use crate::replay::durable_write::{Completed, DurableWrite, JobId, Submitted};
 use crate::replay::mailbox::Wake;
 use crate::status::counters::ServerCounters;
 
-/// So many entries of a folder are examined in a step.
+/// Entries of a folder that are examined between two calls of `progress`.
 const ENTRIES_A_STEP: usize = 64;
 
 /// The disk under a folder of logs and a folder of state. Each thread has its own; they share
@@ -63,7 +63,7 @@ pub struct RealDisk {
     passed_over: Option<HashSet<PathBuf>>,
     /// Takes durable writes in the background; `None` means that they are taken at once.
     durable_writes: Option<DurableWrites>,
-    /// Told each time that a call, or a step of a long one, has come back.
+    /// Called between the calls of a turn, and between the steps of a long one.
     progress: Option<Box<dyn Fn() + Send>>,
 }
 
@@ -117,8 +117,8 @@ impl RealDisk {
         }
     }
 
-    /// The same, calling `progress` whenever the disk has done a part of what its owner does in one
-    /// turn: a slow disk makes a turn long, and its thread does not hang for that.
+    /// The same, calling `progress` between the calls of a turn, and between the steps of a long
+    /// one: a thread that waits for a slow disk is not stuck.
     #[must_use]
     pub fn with_progress(self, progress: impl Fn() + Send + 'static) -> Self {
         let progress: Option<Box<dyn Fn() + Send>> = Some(Box::new(progress));
@@ -167,6 +167,7 @@ impl Disk for RealDisk {
     type File = RealFile;
 
     fn folders(&mut self, area: Area) -> io::Result<Vec<String>> {
+        self.note_progress();
         let path = self.paths.area(area);
         if area == Area::Logs {
             if let Some(locks) = &self.locks {
@@ -181,6 +182,7 @@ impl Disk for RealDisk {
     }
 
     fn folder_meta(&mut self, backend: &str) -> io::Result<Option<FolderMeta>> {
+        self.note_progress();
         let path = self.paths.folder(Area::Logs, backend)?;
         let metadata = fs::metadata(&path).map_err(at(&path))?;
         let is_link = fs::symlink_metadata(&path).map_err(at(&path))?.is_symlink();

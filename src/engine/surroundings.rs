@@ -23,8 +23,8 @@ type Stamp = (u64, u64, i64, i64);
 /// clock, which no stamp tells.
 const FRESH: Duration = Duration::from_secs(2);
 
-/// For so long an address is waited for by who asked for it: nobody takes it later, as when its
-/// comparison has ended meanwhile.
+/// An address that was found longer ago than this is looked up again: whoever asked has not taken
+/// it, as when its comparison has ended.
 const FOUND_FOR: Duration = Duration::from_secs(10);
 
 /// See the module.

@@ -214,7 +214,7 @@ pub fn hash_of(line: &[u8]) -> u64 {
     xxh3_64(line)
 }
 
-/// The empty part and the 0 behind it stand in the ids of files that there are.
+/// The empty part and the 0 keep the ids that keys without escapes have had from the first.
 fn id(kind: &str, table: &[u8], name: &[u8]) -> u64 {
     let mut hash = Xxh3::new();
     for part in [kind.as_bytes(), table, name, b""] {
@@ -350,7 +350,13 @@ impl Line {
                     why: json.why,
                     detail: json.detail,
                 };
-                Ok(Self::Difference(parse_id(json.id)?, Box::new(difference)))
+                // A line may have an id of before all spellings of a key had one.
+                let written = parse_id(json.id)?;
+                let id = match Kind::from_name(&difference.kind) {
+                    Some(_) => difference.id(),
+                    None => written,
+                };
+                Ok(Self::Difference(id, Box::new(difference)))
             }
         }
     }

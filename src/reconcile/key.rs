@@ -236,7 +236,7 @@ impl KeyId {
 }
 
 /// What hustdb calls the key that a record spells so: it takes a set's member as it is, and decodes
-/// whatever else it is asked for. Where a sorted set's member is no body, it is the key.
+/// everything else. A sorted set's member without a body is the record's key.
 #[must_use]
 pub fn name<'a>(kind: Kind, key: &'a [u8], body: Option<&'a [u8]>) -> Cow<'a, [u8]> {
     let body = body.filter(|body| !body.is_empty() && !kind.has_value());

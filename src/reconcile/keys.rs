@@ -21,8 +21,8 @@ use super::table::slot_of;
 /// Bytes that a key takes besides its own: its entry, and its share of a table that is half full.
 const ENTRY_BYTES: usize = size_of::<Entry>() + 2 * (size_of::<u32>() + 1);
 
-/// Bytes for the slots of a key's other spellings, of which there are rarely many.
-const OTHER_SLOTS_BYTES: usize = 256;
+/// Bytes that a slot of another spelling takes: the first one of a key has a node of two trees.
+const OTHER_SLOT_BYTES: usize = 128;
 
 /// The keys of one range of hashes, in the order in which they first came: what lies side by side
 /// in a log does so on a master.
@@ -37,8 +37,10 @@ pub struct Keys {
     encoded: Vec<u8>,
     /// Where in `entries` a key is.
     places: HashTable<u32>,
-    /// The slots of other spellings of a key, by its hash, where they are others.
+    /// Where other spellings of a key have other slots of HA's table: these, by the key's hash.
     other_slots: BTreeMap<u64, BTreeSet<u16>>,
+    /// How many slots these are in all.
+    other_slots_count: usize,
     /// The key that comes, encoded.
     coming: Vec<u8>,
     bytes_max: usize,
@@ -64,6 +66,7 @@ impl Keys {
             encoded: Vec::new(),
             places: HashTable::new(),
             other_slots: BTreeMap::new(),
+            other_slots_count: 0,
             coming: Vec::new(),
             bytes_max,
         }
@@ -89,10 +92,11 @@ impl Keys {
         if let Some(place) = self.places.find(hash, is_same) {
             let (first, slot) = (spelled(place), slot_of(&key));
             if *first != **coming && slot_of(&KeyRef::decode(first)) != slot {
-                self.other_slots.entry(hash).or_default().insert(slot);
+                let slots = self.other_slots.entry(hash).or_default();
+                self.other_slots_count += usize::from(slots.insert(slot));
             }
             self.entries[*place as usize].logged.followed_by(logged());
-            return;
+            return self.keep_within_bound();
         }
         self.encoded.extend_from_slice(&self.coming);
         self.entries.push(Entry {
@@ -101,6 +105,10 @@ impl Keys {
             logged: logged(),
         });
         self.place(self.entries.len() - 1);
+        self.keep_within_bound();
+    }
+
+    fn keep_within_bound(&mut self) {
         while self.bytes() > self.bytes_max && self.first < self.last && self.entries.len() > 1 {
             self.halve();
         }
@@ -113,7 +121,7 @@ impl Keys {
     }
 
     fn bytes(&self) -> usize {
-        let other_slots = self.other_slots.len() * OTHER_SLOTS_BYTES;
+        let other_slots = self.other_slots_count * OTHER_SLOT_BYTES;
         self.encoded.len() + self.entries.len() * ENTRY_BYTES + other_slots
     }
 
@@ -141,6 +149,7 @@ impl Keys {
         });
         self.encoded.truncate(end);
         self.other_slots.retain(|hash, _| *hash <= last);
+        self.other_slots_count = self.other_slots.values().map(BTreeSet::len).sum();
         self.places.clear();
         (0..self.entries.len()).for_each(|at| self.place(at));
     }
@@ -148,6 +157,7 @@ impl Keys {
     /// The pass is over: its keys, in the order in which they first came.
     pub fn take(&mut self) -> Pass {
         self.places = HashTable::new();
+        self.other_slots_count = 0;
         Pass {
             entries: std::mem::take(&mut self.entries).into_iter(),
             encoded: std::mem::take(&mut self.encoded),
@@ -185,13 +195,13 @@ pub struct Pass {
 }
 
 /// A key of a pass.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LoggedKey {
     /// In its first spelling.
     pub key: KeyId,
     /// What its last record says.
     pub logged: Logged,
-    /// The slots of HA's table of its other spellings, where they are others.
+    /// Where other spellings of it have other slots of HA's table: these.
     pub other_slots: BTreeSet<u16>,
 }
 
@@ -296,6 +306,25 @@ mod tests {
             (&other.0, &other.2, found.len()),
             (&spelled(b"l"), &BTreeSet::new(), 2)
         );
+    }
+
+    #[test]
+    fn other_spellings_of_many_keys_are_within_the_bound() {
+        let bytes_max = 200 * (ENTRY_BYTES + 18);
+        let mut keys = Keys::new(bytes_max);
+        for first in ["k", "%6b", "%6B"] {
+            for number in 0..180 {
+                let key = KeyId {
+                    kind: Kind::Key,
+                    table: Box::default(),
+                    key: format!("{first}{number}").into_bytes().into(),
+                    body: None,
+                };
+                keys.push(key.borrowed(), || logged(1));
+                assert!(keys.bytes() <= bytes_max);
+            }
+        }
+        assert!(keys.last < u64::MAX, "the pass has become smaller");
     }
 
     proptest! {

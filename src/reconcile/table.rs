@@ -109,6 +109,12 @@ pub enum NoPeer {
         /// The key's slot.
         slot: u16,
     },
+    /// The key has another spelling, which has other masters.
+    #[error("the key is spelt in two ways, and HA's table gives slot {slot}, of one, to others")]
+    SpellingsApart {
+        /// The slot of the other spelling.
+        slot: u16,
+    },
     /// The backend is the slot's only master.
     #[error("HA's table names only this backend for slot {slot}")]
     Alone {
@@ -124,7 +130,7 @@ impl NoPeer {
         match self {
             Self::NoRow { .. } => "slot_without_row",
             Self::NotInTable => "not_in_table",
-            Self::OtherMasters { .. } => "other_masters",
+            Self::OtherMasters { .. } | Self::SpellingsApart { .. } => "other_masters",
             Self::Alone { .. } => "no_other_master",
         }
     }
@@ -262,12 +268,23 @@ impl Table {
         Ok(peers.next().expect("there is one at least"))
     }
 
-    /// Whether what is in this slot has the same masters as a key: they may hold another spelling
-    /// of it.
-    #[must_use]
-    pub fn has_same_masters(&self, slot: u16, key: &KeyId) -> bool {
+    /// The same for a key of which other spellings are in these slots.
+    ///
+    /// # Errors
+    /// There is none, and why; or they have other masters, and each of the two peers may have
+    /// writes that the other lacks.
+    pub fn peer_of_all<'a>(
+        &'a self,
+        backend: &'a str,
+        key: &KeyId,
+        other_slots: &BTreeSet<u16>,
+    ) -> Result<&'a str, NoPeer> {
         let masters = |slot| self.masters(slot).map(BTreeSet::from_iter);
-        masters(slot) == masters(slot_of(&key.borrowed()))
+        let own = masters(slot_of(&key.borrowed()));
+        match other_slots.iter().find(|slot| masters(**slot) != own) {
+            Some(slot) => Err(NoPeer::SpellingsApart { slot: *slot }),
+            None => self.peer(backend, key),
+        }
     }
 
     /// Every master that shares a row with `backend`; one may be named several times.

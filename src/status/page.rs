@@ -11,7 +11,7 @@ pub const PAGE: &str = include_str!("page.html");
 
 /// Its Content-Security-Policy.
 pub const POLICY: &str = "default-src 'none'; script-src \
-                          'sha256-M4eCisAIKgEiO31pRhaBiTlgVB9WzYZ+sU6GM0zp35c='; style-src \
+                          'sha256-HmhBezRPh6M3fDFSuIJN7qEigDCsoE//kE5/DotbZJI='; style-src \
                           'sha256-qzHyNfGi2VWmYWenCtVxTOmj8FYsAEHFeLIo1Y+waiM='; img-src data:; \
                           connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors \
                           'none'";

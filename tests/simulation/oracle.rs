@@ -100,8 +100,8 @@ struct Operation {
     /// When the healthy master took it, Unix seconds.
     taken_unix: u64,
     arrived: bool,
-    /// It arrived, or one that looks like it did where this one was taken away: nothing that
-    /// arrives tells them apart.
+    /// It arrived, or, where its line was taken away, an identical one did: arrivals do not tell
+    /// them apart.
     may_have_arrived: bool,
     /// It arrived at a backend that did not fail at it.
     was_taken: bool,

@@ -1,5 +1,6 @@
 //! Differences, as people and as programs read them.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -33,7 +34,7 @@ pub(super) fn list(
     Ok(has_all)
 }
 
-/// All that is known of each; otherwise the same.
+/// All that is known of each; returns what [`list`] does.
 pub(super) fn show(state: &Path, selection: &Selection, out: &mut impl Write) -> io::Result<bool> {
     let mut is_first = true;
     let has_all = tell_each(state, selection, &mut |found| {
@@ -52,10 +53,11 @@ fn tell_each(
     selection: &Selection,
     tell: &mut dyn FnMut(Found<'_>) -> io::Result<()>,
 ) -> io::Result<bool> {
-    let (mut told, mut unrecognized) = (0, 0);
+    let (mut told, mut unrecognized, mut ids) = (0, 0, BTreeSet::new());
     for path in files(state, selection)? {
         let beside = each(&path, selection, &mut |found| {
             told += 1;
+            ids.extend(selection.scope.asked_for(found.id));
             tell(found)
         })?;
         unrecognized += beside.unrecognized;
@@ -70,7 +72,7 @@ fn tell_each(
             unrecognized
         ));
     }
-    Ok(selection.scope.has_all_ids(told))
+    Ok(selection.scope.has_all_ids(ids.len() as u64))
 }
 
 /// A line about a difference with this id.

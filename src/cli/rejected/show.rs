@@ -1,5 +1,6 @@
 //! Lines that were rejected, as people and as programs read them.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -22,9 +23,10 @@ pub(super) fn list(
     json: bool,
     out: &mut impl Write,
 ) -> io::Result<bool> {
-    let mut count = 0_u64;
+    let (mut count, mut ids) = (0_u64, BTreeSet::new());
     let unrecognized = read::each(state, selection, &mut |id, line| {
         count += 1;
+        ids.extend(selection.scope.asked_for(id));
         if json {
             write_json(id, line, out)
         } else {
@@ -33,27 +35,28 @@ pub(super) fn list(
     })?;
     out.flush()?;
     tell_end(count, unrecognized);
-    Ok(selection.scope.has_all_ids(count))
+    Ok(selection.scope.has_all_ids(ids.len() as u64))
 }
 
-/// All that is known of each; otherwise the same.
+/// All that is known of each; returns what [`list`] does.
 pub(super) fn show(
     state: &Path,
     selection: &Selection,
     values: bool,
     out: &mut impl Write,
 ) -> io::Result<bool> {
-    let mut count = 0_u64;
+    let (mut count, mut ids) = (0_u64, BTreeSet::new());
     let unrecognized = read::each(state, selection, &mut |id, line| {
         if count > 0 {
             writeln!(out)?;
         }
         count += 1;
+        ids.extend(selection.scope.asked_for(id));
         write_whole(id, line, values, out)
     })?;
     out.flush()?;
     tell_end(count, unrecognized);
-    Ok(selection.scope.has_all_ids(count))
+    Ok(selection.scope.has_all_ids(ids.len() as u64))
 }
 
 fn tell_end(count: u64, unrecognized: u64) {

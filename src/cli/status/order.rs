@@ -101,8 +101,8 @@ pub(super) fn only(report: &mut Report, pattern: &str) -> Result<(), String> {
 }
 
 /// Whether nothing waits for any backend of the report, its logs can be read and are there, and its
-/// keys agree with the other master's, where they are compared. Nobody knows it while the folder of
-/// logs cannot be listed.
+/// keys agree with the other master's, where they are compared. False while the folder of logs
+/// cannot be listed.
 pub(super) fn is_in_sync(report: &Report) -> bool {
     let mut backends = report.backends.iter();
     !report.logs_unlisted

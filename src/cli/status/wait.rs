@@ -96,7 +96,7 @@ pub(super) fn wait(
                 | StatusError::Closed { .. }
                 | StatusError::Ends { .. },
             ) if was_reached && !is_last => std::thread::sleep(RETRY.min(left)),
-            // A disk is slow: nobody else is waited for.
+            // It answers, but not in time, as when its disk is slow.
             Err(StatusError::Silent { .. })
                 if !is_last && (was_reached || client::report(target, ANSWER_TIMEOUT).is_ok()) =>
             {

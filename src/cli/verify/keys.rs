@@ -1,6 +1,7 @@
 //! Which keys `verify` compares: those of logs, or a list.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -9,8 +10,9 @@ use crate::cli::failure::Failure;
 use crate::config::{BackendName, Config};
 use crate::engine::files::RealDisk;
 use crate::engine::log_timestamp::written_unix;
-use crate::reconcile::key::{KeyId, Kind};
-use crate::reconcile::keys::Keys;
+use crate::reconcile::key::{KeyId, Kind, Logged};
+use crate::reconcile::keys::{Keys, LoggedKey};
+use crate::reconcile::table::slot_of;
 use crate::replay::disk::{Area, Disk};
 use crate::replay::reconciler::read_keys;
 
@@ -107,14 +109,14 @@ pub(super) fn read(logs: &[Log], keys: &mut Keys) -> io::Result<u64> {
 }
 
 /// The distinct keys of a list, one a line, in the order in which they first come.
-pub(super) fn listed(path: &Path) -> Result<Vec<KeyId>, Failure> {
+pub(super) fn listed(path: &Path) -> Result<Vec<LoggedKey>, Failure> {
     let mut text = Vec::new();
     if path == Path::new("-") {
         io::stdin().lock().read_to_end(&mut text)?;
     } else {
         text = fs::read(path).map_err(|cause| format!("{}: {cause}", path.display()))?;
     }
-    let (mut keys, mut known) = (Vec::new(), HashSet::new());
+    let (mut keys, mut known) = (Vec::<LoggedKey>::new(), HashMap::new());
     for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
@@ -127,8 +129,22 @@ pub(super) fn listed(path: &Path) -> Result<Vec<KeyId>, Failure> {
                 path.display()
             )
         })?;
-        if known.insert(key.clone()) {
-            keys.push(key);
+        let slot = slot_of(&key.borrowed());
+        match known.entry(key.clone()) {
+            Entry::Occupied(first) => {
+                let first: &mut LoggedKey = &mut keys[*first.get()];
+                if slot_of(&first.key.borrowed()) != slot {
+                    first.other_slots.insert(slot);
+                }
+            }
+            Entry::Vacant(none) => {
+                none.insert(keys.len());
+                keys.push(LoggedKey {
+                    key,
+                    logged: Logged::default(),
+                    other_slots: BTreeSet::new(),
+                });
+            }
         }
     }
     Ok(keys)
@@ -159,6 +175,17 @@ pub(super) fn is_backend(target: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_stands_there_twice_is_one_in_whatever_spelling() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("list");
+        fs::write(&path, "key\tkey\nkey\t%6bey\nkey\tkey\nkey\tl\n").unwrap();
+        let keys = listed(&path).unwrap();
+        let slots: Vec<_> = keys.iter().map(|key| key.other_slots.len()).collect();
+        assert_eq!(slots, [1, 0]);
+        assert_eq!(*keys[0].key.key, *b"key");
+    }
 
     #[test]
     fn a_line_of_a_list_names_a_key() {

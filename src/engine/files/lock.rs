@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::engine::files::{FILE_MODE, FOLDER_MODE};
 use crate::engine::os::files::{Links, open_folder, open_regular};
-use crate::engine::os::process::{try_lock, unlock};
+use crate::engine::os::process::{is_locked, try_lock, unlock};
 
 /// Bytes of the lock file that are looked at for the holder's process id.
 const HOLDER_BYTES_MAX: u64 = 32;
@@ -173,13 +173,20 @@ fn lock_folder(folder: File, path: &Path) -> Result<io::Result<Locked>, LockErro
 fn flock_holder(file: &File) -> Option<u32> {
     let meta = file.metadata().ok()?;
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    holder_in(&locks, meta.dev(), meta.ino())
+    holder_in(&locks, meta.dev(), meta.ino(), || {
+        is_locked(file).unwrap_or(false)
+    })
 }
 
 /// The same by its text: `1: FLOCK  ADVISORY  WRITE 812 08:01:3145 0 EOF`, the device in
-/// hexadecimal. btrfs shows another device there than it tells of a file; then the only lock of
-/// such an inode is it.
-fn holder_in(locks: &str, device: u64, inode: u64) -> Option<u32> {
+/// hexadecimal. btrfs shows another device there than it tells of a file: there, if the file
+/// `is_locked` and only one lock has its inode, that one is taken for it.
+fn holder_in(
+    locks: &str,
+    device: u64,
+    inode: u64,
+    is_locked: impl FnOnce() -> bool,
+) -> Option<u32> {
     let held: Vec<(&str, u32)> = locks
         .lines()
         .filter_map(|line| {
@@ -193,7 +200,8 @@ fn holder_in(locks: &str, device: u64, inode: u64) -> Option<u32> {
     let own = format!("{:02x}:{:02x}", libc::major(device), libc::minor(device));
     let exact = held.iter().find(|(device, _)| *device == own);
     match (exact, &held[..]) {
-        (Some((_, pid)), _) | (None, [(_, pid)]) => Some(*pid),
+        (Some((_, pid)), _) => Some(*pid),
+        (None, [(_, pid)]) if is_locked() => Some(*pid),
         _ => None,
     }
 }
@@ -423,10 +431,12 @@ mod tests {
         let posix = "2: POSIX  ADVISORY  WRITE 12 08:1a:1 0 EOF\n";
         let own = "3: FLOCK  ADVISORY  WRITE 13 08:1a:1 0 EOF\n";
         let waits = "3: -> FLOCK  ADVISORY  WRITE 14 08:1a:1 0 EOF\n";
-        let holder = |lines: &[&str]| holder_in(&lines.concat(), device, 1);
-        assert_eq!(holder(&[other, posix, own, waits]), Some(13));
-        assert_eq!(holder(&[posix, other]), Some(11), "as on btrfs");
-        assert_eq!(holder(&[other, &other.replace("2f", "30")]), None);
-        assert_eq!(holder(&[posix]), None);
+        let holder =
+            |lines: &[&str], is_locked| holder_in(&lines.concat(), device, 1, || is_locked);
+        assert_eq!(holder(&[other, posix, own, waits], true), Some(13));
+        assert_eq!(holder(&[posix, other], true), Some(11), "as on btrfs");
+        assert_eq!(holder(&[posix, other], false), None, "another file's");
+        assert_eq!(holder(&[other, &other.replace("2f", "30")], true), None);
+        assert_eq!(holder(&[posix], true), None);
     }
 }

@@ -210,7 +210,7 @@ fn a_row_of_more_than_two_has_more_than_one_peer_and_a_master_counts_once() {
 }
 
 #[test]
-fn a_slot_has_the_same_masters_in_whatever_order() {
+fn spellings_have_one_peer_if_they_have_the_same_masters_in_whatever_order() {
     let table = table(&[(0, 10, &[A, B]), (10, 20, &[B, A]), (20, 30, &[A, C])]);
     let key = KeyId {
         kind: Kind::Key,
@@ -219,8 +219,12 @@ fn a_slot_has_the_same_masters_in_whatever_order() {
         key: Box::from(&[5][..]),
         body: None,
     };
-    let same = [5, 15, 25, 500].map(|slot| table.has_same_masters(slot, &key));
-    assert_eq!(same, [true, true, false, false]);
+    let peer = |slots: &[u16]| table.peer_of_all(A, &key, &slots.iter().copied().collect());
+    assert_eq!(peer(&[]), Ok(B));
+    assert_eq!(peer(&[5, 15]), Ok(B));
+    let apart = |slot| Err(NoPeer::SpellingsApart { slot });
+    assert_eq!(peer(&[15, 25]), apart(25));
+    assert_eq!(peer(&[500]), apart(500));
 }
 
 #[test]

@@ -86,9 +86,10 @@ impl<D: Disk> LogReader<D> {
     fn claim(&mut self, name: &str, meta: &FolderMeta) -> Claim {
         let mut sources = self.sources.iter();
         let source = sources.find(|source| *source.info.name == *name);
-        // One that is announced and was not listed yet is about to be read.
         let folder = source.and_then(|source| source.folder);
-        let is_same = folder.is_none_or(|folder| folder == meta.key());
+        // One that is announced and was not listed yet is about to be read, unless that has failed.
+        let has_failed = source.is_some_and(|source| source.faults.listing.is_some());
+        let is_same = folder.map_or(!has_failed, |folder| folder == meta.key());
         if is_same && self.announced.contains_key(name) {
             return Claim {
                 is_read: true,

@@ -30,8 +30,8 @@ const JUST_BEGUN_S: u64 = 2;
 /// First lines of logs that are not begun which are read with a listing: the disk may be slow.
 const FIRST_LINES_PER_LISTING: usize = 8;
 
-/// After the first listing, the next one waits at most this long if first lines are to be read: a
-/// log that is replaced before that can't be told from one whose lines went undelivered.
+/// After the first listing, the next one waits at most this long if first lines are to be read. If
+/// a log is replaced before then, nobody can tell whether the new one has its lines.
 const FIRST_LINES_AFTER: Duration = Duration::from_millis(250);
 
 /// Folders that are listed in one turn: a folder can have thousands of files.

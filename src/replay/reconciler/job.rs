@@ -16,7 +16,7 @@ use crate::reconcile::key::KeyId;
 use crate::reconcile::keys::{Keys, LoggedKey, Pass};
 use crate::reconcile::outcome::{Mend, Outcome, Skipped};
 use crate::reconcile::settings::ReconcileSettings;
-use crate::reconcile::table::{NoPeer, Table};
+use crate::reconcile::table::Table;
 use crate::replay::disk::{Disk, OpenFile};
 use crate::replay::messages::{BackendInfo, FinishedLog};
 use crate::replay::reconciler::differences::Differences;
@@ -338,15 +338,10 @@ impl<L: OpenFile> Job<L> {
         let Ok(table) = &self.table else {
             return self.skip(Skipped::NoTable, 1);
         };
-        let peer = match table.peer(&self.info.name, &key) {
+        let peer = match table.peer_of_all(&self.info.name, &key, &other_slots) {
             Ok(peer) => peer,
             Err(why) => return self.skip(Skipped::NoPeer(why), 1),
         };
-        let mut other_slots = other_slots.into_iter();
-        if let Some(slot) = other_slots.find(|slot| !table.has_same_masters(*slot, &key)) {
-            // Two peers each have writes of it that the other has not.
-            return self.skip(Skipped::NoPeer(NoPeer::OtherMasters { slot }), 1);
-        }
         let is_given = cx.given.contains(&key);
         let trust = match self.trusts_peers && !is_given && !(cx.is_left)(peer, &key) {
             true if (cx.has_logs)(peer) => Trust::OtherVersions,

@@ -239,8 +239,8 @@ fn comparing(backends: &[BackendSnapshot], sheet: &mut Sheet<'_>) -> fmt::Result
          table cannot be read), not_in_table (it does not name the backend), slot_without_row, \
          other_masters (it gives the key, or another spelling of it, to others), \
          no_other_master (it gives the key to this backend alone), declined (a master declines to \
-         look it up), log_gone (its log left the \
-         folder; counted once a log), no_lookup (hustdb has no lookup for it, or it is too long).",
+         look it up), log_gone (its log left the folder; counted once a log), no_lookup (hustdb \
+         has no lookup for it, or it is too long).",
         parts(backends, "reason", |backend| {
             let reasons = backend.details.not_compared.iter().copied();
             reasons.filter(|_| backend.reconcile.is_some())

@@ -187,6 +187,10 @@ impl Controller {
         match self.sync_points.ask(client, ask, now) {
             Asked::Later => None,
             Asked::Unknown => Some(Reply::line(Status::NotFound, FORGOTTEN)),
+            Asked::NoBackend(_) if self.backends.names().iter().any(|known| **known == *name) => {
+                let why = format!("{name} had no folder of logs when this sync point was taken");
+                Some(Reply::line(Status::NotFound, &why))
+            }
             Asked::NoBackend(names) => Some(no_backend(&name, &names)),
             Asked::Answer(waiter) => {
                 self.answer_waiter(&waiter, now);

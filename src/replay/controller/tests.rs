@@ -537,6 +537,19 @@ fn whoever_waits_for_a_sync_point_is_answered_when_it_is_settled_and_not_before(
             .any(|part| part == b"\"settled\":true")
     );
     settled.store(false, std::sync::atomic::Ordering::Release);
+    fixture.find("10.0.0.2:8085");
+    fixture.turn();
+    fixture.ask(ControlRequest::SyncPoint(SyncPointRequest {
+        backend: Some("10.0.0.2:8085".into()),
+        ..request.clone()
+    }));
+    let reply = fixture.turn_for_reply();
+    let why = String::from_utf8_lossy(&reply.body);
+    assert_eq!(reply.status, Status::NotFound);
+    assert!(
+        why.contains("10.0.0.2:8085 had no folder of logs when"),
+        "{why}"
+    );
     fixture.ask(ControlRequest::SyncPoint(request));
     assert!(!fixture.has_replied());
     assert_eq!(

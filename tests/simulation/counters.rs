@@ -273,6 +273,13 @@ impl World {
     /// shorter moment between two ends, and not answered, is counted twice (docs/guarantees.md,
     /// G4).
     fn was_seen_up(&self, place: usize) -> bool {
+        let thawed = &self.backends[place].oracle.counters.thawed;
+        if thawed
+            .as_ref()
+            .is_some_and(|(at, _)| self.now < *at + SEEN_UP_AFTER)
+        {
+            return false;
+        }
         match self.backends[place].life {
             Life::Up { since } => since.is_zero() || self.now >= since + SEEN_UP_AFTER,
             Life::Down | Life::Gone => false,
@@ -357,6 +364,7 @@ impl World {
         if !refuses && life != Life::Gone && mood != Mood::Frozen {
             return None;
         }
+        let was_seen_up = self.was_seen_up(place);
         self.excuse_unseen(place);
         if self.plan.dies_in_drains == Some(Dying::Backend) && mood != Mood::Frozen {
             // What one that hung has not read dies with it.
@@ -364,7 +372,7 @@ impl World {
         }
         // What is on its way just now: HA will not hear of it.
         let mut on_its_way = self.counting.u32(..3);
-        if !self.was_seen_up(place) {
+        if !was_seen_up {
             on_its_way = 0;
         }
         if self.backends[place].mood == Mood::Frozen {

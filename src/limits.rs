@@ -454,6 +454,10 @@ pub const SYNC_POINT_WAIT_MAX: Duration = Duration::from_secs(600);
 /// longest ago.
 pub const SYNC_POINTS_MAX: usize = 64;
 
+/// A sync point that is not taken within this may give its place to another: whoever has asked for
+/// it waits no longer.
+pub const SYNC_POINT_TAKEN_WITHIN: Duration = Duration::from_secs(30);
+
 /// Questions for sync points that wait at a time. The next one takes the place of the one that has
 /// waited longest, which is answered.
 pub const SYNC_POINT_WAITERS_MAX: usize = 64;

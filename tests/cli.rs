@@ -344,7 +344,10 @@ fn who_is_refused_by_the_lock_leaves_the_pid_file_alone_and_quitting_names_the_h
     assert_eq!(pid_file.unwrap(), "999999");
     let output = run(home.path(), &["-q", "--config", "sync_server.json"]);
     let said = String::from_utf8(output.stderr).unwrap();
-    let told = format!("; process {} has these logs and no pid file: ", first.id());
+    let told = format!(
+        "; process {} has these logs, and no such file names it: ",
+        first.id()
+    );
     // Some sandboxes tell nobody who holds what.
     if !fs::read_to_string("/proc/locks")
         .unwrap_or_default()

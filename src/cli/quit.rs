@@ -69,8 +69,8 @@ fn other_server(config: Option<&Config>) -> String {
     let holder = config.and_then(|config| StateLock::holder(&config.state_path()));
     holder.map_or_else(String::new, |pid| {
         format!(
-            "; process {pid} has these logs and no pid file: it is a service (`run`), or its disk \
-             was full. `hustdbsync ctl stop` ends it"
+            "; process {pid} has these logs, and no such file names it: it is a service (`run`), \
+             or its disk was full. `hustdbsync ctl stop` ends it"
         )
     })
 }

@@ -71,7 +71,7 @@ fn what_one_had_come_to_stays_in_the_total_over_restarts() {
     // Where nothing is left of it, the server forgets it by itself.
     if code != 0 && !err.contains("there is no backend") {
         assert!(
-            err.contains("there is left of it") && err.contains("--yes"),
+            err.contains("it still has ") && err.contains("--yes"),
             "{err}"
         );
         let (code, out, err) = home.command(&["ctl", "forget", &name, "--yes"]);
@@ -105,7 +105,7 @@ fn one_whose_folder_went_while_the_server_was_down_is_shown_and_can_be_forgotten
     });
     let (code, _, err) = home.command(&["ctl", "forget", &name]);
     assert!(
-        code == 1 && err.contains("how far 1 logs") && err.contains("--yes"),
+        code == 1 && err.contains("its place in a log that is gone") && err.contains("--yes"),
         "{err}"
     );
     // Its folder comes back: it goes on where it was.

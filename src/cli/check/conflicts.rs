@@ -1,8 +1,8 @@
 //! Others that would be in the way: on the port, on the logs.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
-use std::net::TcpListener;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use super::findings::Findings;
@@ -19,14 +19,15 @@ const SYSTEMD: &str = "process 1 (systemd)";
 
 /// Others that would be in the way. The server that runs with this configuration now is none.
 pub(super) fn others(config: &Config, proc: &Path, findings: &mut Findings) {
-    if let Some(pid) = running(config, proc) {
-        let address = config.listen_address();
+    let address = config.listen_address();
+    let bound = TcpListener::bind(address).map(drop);
+    if let Some(pid) = running(config, proc, &bound) {
         return findings.fact(
             "listen",
             format!("{address}, as process {pid} does, which runs with these logs now"),
         );
     }
-    listener(config, proc, findings);
+    listener(address, bound, proc, findings);
     lock(config, findings);
     logs_lock(config, findings);
     pid_file(config, proc, findings);
@@ -34,23 +35,21 @@ pub(super) fn others(config: &Config, proc: &Path, findings: &mut Findings) {
 
 /// The server that has the lock of these logs and listens on this port. Where this user can't see
 /// who listens, the holder's name has to do.
-fn running(config: &Config, proc: &Path) -> Option<u32> {
-    let address = config.listen_address();
-    let is_in_use =
-        TcpListener::bind(address).is_err_and(|error| error.kind() == ErrorKind::AddrInUse);
+fn running(config: &Config, proc: &Path, bound: &io::Result<()>) -> Option<u32> {
+    let port = config.listen_address().port();
+    let is_in_use = matches!(bound, Err(error) if error.kind() == ErrorKind::AddrInUse);
     let holder = StateLock::holder(&config.state_path()).filter(|_| is_in_use)?;
-    let is_it = match port_owner::owner(proc, address.port()) {
-        Some(_) => port_owner::listens(proc, holder, address.port()),
+    let is_it = match port_owner::owner(proc, port) {
+        Some(_) => port_owner::listens(proc, holder, port),
         None => is_hustdbsync(proc, holder),
     };
     is_it.then_some(holder)
 }
 
-/// The listener's address: ours, and free.
-fn listener(config: &Config, proc: &Path, findings: &mut Findings) {
-    let address = config.listen_address();
+/// The listener's address, and what came of binding it: ours, and free.
+fn listener(address: SocketAddr, bound: io::Result<()>, proc: &Path, findings: &mut Findings) {
     let port = address.port();
-    let Err(error) = TcpListener::bind(address) else {
+    let Err(error) = bound else {
         if port == 0 {
             findings.fact(
                 "listen",
@@ -195,7 +194,7 @@ mod tests {
             &[],
         );
         let mut findings = Findings::default();
-        listener(&home.config, Path::new("/proc"), &mut findings);
+        others(&home.config, Path::new("/proc"), &mut findings);
         let expected = format!(
             "127.0.0.1:{port} is in use by process {} (",
             std::process::id()
@@ -215,7 +214,7 @@ mod tests {
         fs::write(proc.join("net/tcp"), row).unwrap();
         std::os::unix::fs::symlink("socket:[4242]", proc.join("1/fd/3")).unwrap();
         let mut findings = Findings::default();
-        listener(&home.config, &proc, &mut findings);
+        others(&home.config, &proc, &mut findings);
         assert!(findings.faults.is_empty(), "{findings:?}");
         assert!(
             findings.facts[0].1.contains("held by systemd"),

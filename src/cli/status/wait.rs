@@ -253,7 +253,11 @@ fn said(report: &PointReport, time: Duration, is_left_out: bool) -> String {
     } else if is_only_gone(report) {
         format!("not in sync: what is missing is gone from its folders{aside}\n")
     } else {
-        format!("not in sync within {time:?}{aside}\n")
+        let within = match time.is_zero() {
+            true => String::new(),
+            false => format!(" within {time:?}"),
+        };
+        format!("not in sync{within}{aside}\n")
     };
     for backend in report.backends.iter().filter(|backend| !backend.settled) {
         text += &missing(backend);
@@ -520,6 +524,15 @@ mod tests {
     fn what_is_missing_is_said_for_each_backend() {
         check(vec![], "no backend has a log: nothing is to be completed\n");
         check(vec![backend("a:1", 0)], "a:1 is in sync\n");
+        let report = PointReport {
+            backends: vec![backend("a:1", 7)],
+            ..PointReport::default()
+        };
+        let text = said(&report, Duration::ZERO, false);
+        assert!(
+            text.starts_with("not in sync\n  a:1: 7 B in 1 log to go"),
+            "{text}"
+        );
         check(
             vec![
                 backend("a:1", 0),

@@ -301,9 +301,14 @@ impl BackendState {
         }
         match ledger.known_logs() {
             0 => {}
+            1 => left.push(
+                "its place in a log that is gone (if that came back, all its lines would be sent \
+                 again)"
+                    .to_owned(),
+            ),
             logs => left.push(format!(
-                "how far {logs} logs that are not there were delivered: should one come back, all \
-                 its lines would be sent again"
+                "its places in {logs} logs that are gone (if one came back, all its lines would \
+                 be sent again)"
             )),
         }
         Ok((!left.is_empty()).then(|| left.join(", and ")))

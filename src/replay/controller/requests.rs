@@ -228,7 +228,8 @@ impl Controller {
             .sync_points
             .handle_taken(id, taken.as_ref().ok().cloned())
         else {
-            return;
+            // Another has its place by now.
+            return self.forget_point(id);
         };
         let reply = match taken {
             Ok(point) => self.point_reply(&self.sync_points.id(id), &point, None, now),

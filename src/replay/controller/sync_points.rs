@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::http::answer::ClientId;
-use crate::limits::{SYNC_POINT_KEPT, SYNC_POINT_WAITERS_MAX, SYNC_POINTS_MAX};
+use crate::limits::{
+    SYNC_POINT_KEPT, SYNC_POINT_TAKEN_WITHIN, SYNC_POINT_WAITERS_MAX, SYNC_POINTS_MAX,
+};
 use crate::status::control_request::SyncPointRequest;
 use crate::status::sync_point::PointBoard;
 
@@ -24,6 +26,13 @@ struct Known {
     client: ClientId,
     /// When it was taken or last asked about, monotonic.
     asked_at: Duration,
+}
+
+impl Known {
+    /// Whether its client does not wait until it is taken any more.
+    fn is_given_up(&self, now: Now) -> bool {
+        self.asked_at + SYNC_POINT_TAKEN_WITHIN < now.monotonic
+    }
 }
 
 /// A waiting client.
@@ -86,13 +95,13 @@ impl SyncPoints {
     }
 
     /// A new point's number, and the number of the point that is forgotten for it; `None` if all
-    /// points are still being taken.
+    /// points are being taken, and have been asked for not long ago.
     pub(super) fn begin(&mut self, client: ClientId, now: Now) -> Option<(u64, Option<u64>)> {
         let mut forgotten = None;
         if self.points.len() >= SYNC_POINTS_MAX {
             let made = self.points.iter().enumerate();
             let oldest = made
-                .filter(|(_, known)| known.board.is_some())
+                .filter(|(_, known)| known.board.is_some() || known.is_given_up(now))
                 .min_by_key(|(_, known)| known.asked_at)?;
             forgotten = Some(self.points.remove(oldest.0).number);
         }

@@ -3,7 +3,10 @@
 use super::*;
 use crate::binlog::request::Template;
 use crate::http::answer::Status;
-use crate::limits::{COUNTERS_LOOK, DRAIN_EXTRA_MS, FORGET_AFTER_RESCANS, LOOKUP_HOLD};
+use crate::limits::{
+    COUNTERS_LOOK, DRAIN_EXTRA_MS, FORGET_AFTER_RESCANS, LOOKUP_HOLD, SYNC_POINT_TAKEN_WITHIN,
+    SYNC_POINTS_MAX,
+};
 use crate::reconcile::settings::ReconcileSettings;
 use crate::replay::controller::action::{ProbeRequest, Reply};
 use crate::replay::lane::LaneSettings;
@@ -561,6 +564,27 @@ fn whoever_waits_for_a_sync_point_is_answered_when_it_is_settled_and_not_before(
     );
     fixture.now += ms(5_000);
     assert_eq!(fixture.turn_for_reply().status, Status::Ok);
+}
+
+/// As while the log reader hangs, and clients ask again and again.
+#[test]
+fn points_that_nobody_waits_for_any_more_make_room_for_others() {
+    let mut fixture = Fixture::with_one_up();
+    for _ in 0..SYNC_POINTS_MAX {
+        fixture.ask(ControlRequest::TakeSyncPoint);
+        assert!(!fixture.has_replied());
+    }
+    fixture.ask(ControlRequest::TakeSyncPoint);
+    assert_eq!(fixture.turn_for_reply().status, Status::Unavailable);
+    fixture.now += SYNC_POINT_TAKEN_WITHIN + ms(1);
+    fixture.ask(ControlRequest::TakeSyncPoint);
+    assert!(!fixture.has_replied());
+    let sent = std::iter::from_fn(|| fixture.mailboxes.checkpointer.receive());
+    let forgotten = sent.filter_map(|message| match message {
+        CheckpointerMessage::ForgetSyncPoint { id } => Some(id),
+        _ => None,
+    });
+    assert_eq!(forgotten.collect::<Vec<_>>(), [1]);
 }
 
 #[test]

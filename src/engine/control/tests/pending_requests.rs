@@ -113,7 +113,7 @@ fn one_is_forgotten_when_its_folder_is_gone_and_what_is_left_does_not_matter() {
         (&*code, &*said),
         (
             "409",
-            "127.0.0.1:1: there is left of it nine lines; --yes (yes=true) throws that away\n"
+            "127.0.0.1:1: it still has nine lines; --yes (yes=true) throws that away\n"
         )
     );
     let pending = ask("&yes=true");

@@ -46,7 +46,8 @@ fn delivered() -> Fixture {
     fixture.segment(1, 1, 0, 3, &[]);
     fixture.settle(1, &[0, 1, 2]);
     fixture.turn();
-    assert!(left(&mut fixture).unwrap().unwrap().contains("1 logs"));
+    let told = left(&mut fixture).unwrap().unwrap();
+    assert!(told.contains("its place in a log"), "{told}");
     fixture.disk.remove_log(NAME, LOG);
     fixture.tell_gone(1);
     fixture.pass(2);

@@ -189,7 +189,7 @@ impl Backends {
                 if wanted.is_none_or(|wanted| !wanted.yes) && !failpoint!(ForgetWhatIsLeft) =>
             {
                 Some(format!(
-                    "there is left of it {left}; --yes (yes=true) throws that away"
+                    "it still has {left}; --yes (yes=true) throws that away"
                 ))
             }
             Ok(_) => None,

@@ -133,6 +133,16 @@ impl World {
             && self.backends[but..]
                 .iter()
                 .all(|backend| self.disk.inner.logs_of(&backend.name).is_empty())
+            && (but..self.backends.len()).all(|place| !self.is_trying(place))
+    }
+
+    /// Whether records are tried on whose lines somebody has taken away.
+    fn is_trying(&self, place: usize) -> bool {
+        let known = self
+            .server
+            .as_ref()
+            .and_then(|server| server.control.at(place));
+        known.is_some_and(|(info, _)| info.counters.has_backlog())
     }
 
     /// What is left, for a run that does not end.

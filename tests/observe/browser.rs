@@ -111,6 +111,11 @@ impl Chromium {
     }
 }
 
+/// Whether this error says that the page that was asked has made way for another one.
+fn is_of_a_page_that_went(message: &str) -> bool {
+    message.contains("navigated or closed") || message.contains("context was destroyed")
+}
+
 impl Browser {
     fn new() -> Self {
         let mut chromium = ONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,6 +146,12 @@ impl Browser {
     /// A command of the protocol, with its result.
     #[track_caller]
     pub(crate) fn call(&mut self, method: &str, params: Json) -> Json {
+        let result = self.try_call(method, params);
+        result.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    #[track_caller]
+    fn try_call(&mut self, method: &str, params: Json) -> Result<Json, Json> {
         let id = self.send(method, params);
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -149,12 +160,10 @@ impl Browser {
                 self.take_event(message);
                 continue;
             }
-            assert!(
-                message.get("error").is_none(),
-                "{method}: {}",
-                message["error"]
-            );
-            return message["result"].clone();
+            return match message.get("error") {
+                Some(error) => Err(error.clone()),
+                None => Ok(message["result"].clone()),
+            };
         }
     }
 
@@ -216,21 +225,37 @@ impl Browser {
     /// The value of an expression on the page.
     #[track_caller]
     pub(crate) fn value(&mut self, expression: &str) -> Json {
+        let value = self.evaluate(expression);
+        value.unwrap_or_else(|error| panic!("{expression}: {error}"))
+    }
+
+    #[track_caller]
+    fn evaluate(&mut self, expression: &str) -> Result<Json, Json> {
         let params =
             json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
-        let told = self.call("Runtime.evaluate", params);
+        let told = self.try_call("Runtime.evaluate", params)?;
         assert!(
             told.get("exceptionDetails").is_none(),
             "{expression}: {told}"
         );
-        told["result"]["value"].clone()
+        Ok(told["result"]["value"].clone())
     }
 
     /// Looks until an expression is true; gives how long that took.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, expression: &str) -> Duration {
         let begun = Instant::now();
-        while self.value(expression) != true {
+        loop {
+            match self.evaluate(expression) {
+                Ok(value) if value == true => break,
+                Ok(_) => {}
+                // A link was followed a moment ago: another page comes.
+                Err(error)
+                    if error["message"]
+                        .as_str()
+                        .is_some_and(is_of_a_page_that_went) => {}
+                Err(error) => panic!("{expression}: {error}"),
+            }
             assert!(
                 begun.elapsed() < DEADLINE,
                 "never: {expression}; the page says {}",

@@ -230,13 +230,15 @@ impl Difference {
     /// calls it there.
     #[must_use]
     pub fn id(&self) -> u64 {
-        let name =
-            Kind::from_name(&self.kind).map(|kind| name(kind, &self.key, self.member.as_deref()));
-        id(
-            &self.kind,
-            &self.table,
-            name.as_deref().unwrap_or(&self.key),
-        )
+        self.id_by_name()
+            .unwrap_or_else(|| id(&self.kind, &self.table, &self.key))
+    }
+
+    /// The same; `None` if it is of a kind that this version does not know.
+    fn id_by_name(&self) -> Option<u64> {
+        let kind = Kind::from_name(&self.kind)?;
+        let name = name(kind, &self.key, self.member.as_deref());
+        Some(id(&self.kind, &self.table, &name))
     }
 
     /// Tells the same with the masters in each other's place.
@@ -352,10 +354,7 @@ impl Line {
                 };
                 // A line may have an id of before all spellings of a key had one.
                 let written = parse_id(json.id)?;
-                let id = match Kind::from_name(&difference.kind) {
-                    Some(_) => difference.id(),
-                    None => written,
-                };
+                let id = difference.id_by_name().unwrap_or(written);
                 Ok(Self::Difference(id, Box::new(difference)))
             }
         }

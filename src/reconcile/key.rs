@@ -134,10 +134,15 @@ impl<'a> KeyRef<'a> {
         name(self.kind, self.key, self.body)
     }
 
+    /// What all spellings of a key have in common, and no other key has.
+    fn identity(&self) -> (Kind, &'a [u8], Cow<'a, [u8]>) {
+        (self.kind, self.table, self.name())
+    }
+
     /// Whether it is the same key, maybe in another spelling.
     #[must_use]
     pub fn is(&self, other: &KeyRef<'_>) -> bool {
-        self.kind == other.kind && self.table == other.table && self.name() == other.name()
+        self.identity() == other.identity()
     }
 
     /// The same for all spellings of a key.
@@ -248,16 +253,9 @@ pub fn name<'a>(kind: Kind, key: &'a [u8], body: Option<&'a [u8]>) -> Cow<'a, [u
     }
 }
 
-impl KeyId {
-    fn identity(&self) -> (Kind, &[u8], Cow<'_, [u8]>) {
-        let key = self.borrowed();
-        (key.kind, key.table, key.name())
-    }
-}
-
 impl PartialEq for KeyId {
     fn eq(&self, other: &Self) -> bool {
-        self.identity() == other.identity()
+        self.borrowed().is(&other.borrowed())
     }
 }
 
@@ -265,7 +263,7 @@ impl Eq for KeyId {}
 
 impl Hash for KeyId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.identity().hash(state);
+        self.borrowed().identity().hash(state);
     }
 }
 
@@ -277,7 +275,8 @@ impl PartialOrd for KeyId {
 
 impl Ord for KeyId {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.identity().cmp(&other.identity())
+        let key = self.borrowed().identity();
+        key.cmp(&other.borrowed().identity())
     }
 }
 

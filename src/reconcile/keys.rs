@@ -90,10 +90,13 @@ impl Keys {
             is_candidate && is_it()
         };
         if let Some(place) = self.places.find(hash, is_same) {
-            let (first, slot) = (spelled(place), slot_of(&key));
-            if *first != **coming && slot_of(&KeyRef::decode(first)) != slot {
-                let slots = self.other_slots.entry(hash).or_default();
-                self.other_slots_count += usize::from(slots.insert(slot));
+            let first = spelled(place);
+            if *first != **coming {
+                let slot = slot_of(&key);
+                if slot_of(&KeyRef::decode(first)) != slot {
+                    let slots = self.other_slots.entry(hash).or_default();
+                    self.other_slots_count += usize::from(slots.insert(slot));
+                }
             }
             self.entries[*place as usize].logged.followed_by(logged());
             return self.keep_within_bound();

@@ -109,8 +109,11 @@ pub(super) fn verify(args: &VerifyArgs, config: &Config) -> Result<bool, Failure
             tally: &mut tally,
         };
         match &listed {
-            Some(keys) => one.compare(keys.iter().cloned())?,
-            None => one.compare_logs(&sources)?,
+            Some(listed) => one.compare_all(|keys| {
+                keys::push(listed, keys);
+                Ok(0)
+            })?,
+            None => one.compare_all(|keys| keys::read(&sources, keys))?,
         }
     }
     output::complain(tally.text());
@@ -128,11 +131,12 @@ struct Verification<'a> {
 }
 
 impl Verification<'_> {
-    /// Compares the keys of logs, as many at a time as fit in memory.
-    fn compare_logs(&mut self, logs: &[keys::Log]) -> Result<(), Failure> {
+    /// Compares the keys that `read` pushes, as many at a time as fit in memory. It gives how many
+    /// records have no lookup, and is called again for those that did not fit.
+    fn compare_all(&mut self, read: impl Fn(&mut Keys) -> io::Result<u64>) -> Result<(), Failure> {
         let mut keys = Keys::new(RECONCILE_KEY_BYTES_MAX);
         loop {
-            let without_lookup = keys::read(logs, &mut keys)?;
+            let without_lookup = read(&mut keys)?;
             if keys.is_first_pass() {
                 self.tally.skip(Skipped::NoLookup, without_lookup);
             }

@@ -1,7 +1,6 @@
 //! Which keys `verify` compares: those of logs, or a list.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -11,8 +10,7 @@ use crate::config::{BackendName, Config};
 use crate::engine::files::RealDisk;
 use crate::engine::log_timestamp::written_unix;
 use crate::reconcile::key::{KeyId, Kind, Logged};
-use crate::reconcile::keys::{Keys, LoggedKey};
-use crate::reconcile::table::slot_of;
+use crate::reconcile::keys::Keys;
 use crate::replay::disk::{Area, Disk};
 use crate::replay::reconciler::read_keys;
 
@@ -108,15 +106,22 @@ pub(super) fn read(logs: &[Log], keys: &mut Keys) -> io::Result<u64> {
     Ok(without_lookup)
 }
 
-/// The distinct keys of a list, one a line, in the order in which they first come.
-pub(super) fn listed(path: &Path) -> Result<Vec<LoggedKey>, Failure> {
+/// Takes the keys of a list that lie in this pass. No log says anything of them.
+pub(super) fn push(listed: &[KeyId], keys: &mut Keys) {
+    for key in listed {
+        keys.push(key.borrowed(), Logged::default);
+    }
+}
+
+/// The keys of a list, one a line.
+pub(super) fn listed(path: &Path) -> Result<Vec<KeyId>, Failure> {
     let mut text = Vec::new();
     if path == Path::new("-") {
         io::stdin().lock().read_to_end(&mut text)?;
     } else {
         text = fs::read(path).map_err(|cause| format!("{}: {cause}", path.display()))?;
     }
-    let (mut keys, mut known) = (Vec::<LoggedKey>::new(), HashMap::new());
+    let mut keys = Vec::new();
     for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
@@ -129,23 +134,7 @@ pub(super) fn listed(path: &Path) -> Result<Vec<LoggedKey>, Failure> {
                 path.display()
             )
         })?;
-        let slot = slot_of(&key.borrowed());
-        match known.entry(key.clone()) {
-            Entry::Occupied(first) => {
-                let first: &mut LoggedKey = &mut keys[*first.get()];
-                if slot_of(&first.key.borrowed()) != slot {
-                    first.other_slots.insert(slot);
-                }
-            }
-            Entry::Vacant(none) => {
-                none.insert(keys.len());
-                keys.push(LoggedKey {
-                    key,
-                    logged: Logged::default(),
-                    other_slots: BTreeSet::new(),
-                });
-            }
-        }
+        keys.push(key);
     }
     Ok(keys)
 }
@@ -181,7 +170,9 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("list");
         fs::write(&path, "key\tkey\nkey\t%6bey\nkey\tkey\nkey\tl\n").unwrap();
-        let keys = listed(&path).unwrap();
+        let mut keys = Keys::new(1 << 20);
+        push(&listed(&path).unwrap(), &mut keys);
+        let keys: Vec<_> = keys.take().collect();
         let slots: Vec<_> = keys.iter().map(|key| key.other_slots.len()).collect();
         assert_eq!(slots, [1, 0]);
         assert_eq!(*keys[0].key.key, *b"key");

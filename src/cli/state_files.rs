@@ -1,4 +1,4 @@
-//! Which backends have a file of the state.
+//! Which backends have a file of the state, and what an error of one says.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -13,15 +13,13 @@ pub(super) fn backends_with(
     file: &str,
     wanted: Option<&str>,
 ) -> io::Result<Vec<String>> {
-    let named =
-        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", state.display()));
     let folders = match fs::read_dir(state) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        folders => folders.map_err(named)?,
+        folders => folders.map_err(at(state))?,
     };
     let mut names = Vec::new();
     for folder in folders {
-        let folder = folder.map_err(named)?;
+        let folder = folder.map_err(at(state))?;
         let name = folder.file_name().into_string().ok();
         let is_wanted = |name: &String| match wanted {
             Some(wanted) => wanted == name,
@@ -39,16 +37,17 @@ pub(super) fn backends_with(
     Ok(names)
 }
 
+/// Puts the path in front of what the system says.
+pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + Copy + '_ {
+    |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
 /// Whether there is such a file. If that can't be seen, as in another user's folder, it is an
 /// error, not a no.
 fn exists(path: &Path) -> io::Result<bool> {
     match path.try_exists() {
         Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(false),
-        Err(error) => Err(io::Error::new(
-            error.kind(),
-            format!("{}: {error}", path.display()),
-        )),
-        exists => exists,
+        exists => exists.map_err(at(path)),
     }
 }
 

@@ -44,44 +44,30 @@ pub(crate) fn write_readiness(snapshot: &Snapshot, body: &mut Vec<u8>) -> bool {
             "the folder of logs has not been listed yet, or cannot be listed any more"
         );
     }
-    let count = |is_so: fn(&Counts) -> bool| {
+    let mut tell = |what: &str, more: &str, is_so: fn(&Counts) -> bool| {
         let backends = snapshot.backends().iter();
-        backends.filter(|backend| is_so(&backend.counts)).count()
+        let count = backends.filter(|backend| is_so(&backend.counts)).count();
+        if count > 0 {
+            let _ = writeln!(body, "{what}: {count}{more}");
+        }
     };
-    match count(|counts| counts.state_read == 0 && counts.state_faulty == 0) {
-        0 => {}
-        unread => {
-            let _ = writeln!(body, "backends whose state has not been read yet: {unread}");
-        }
-    }
-    match count(|counts| counts.state_faulty > 0) {
-        0 => {}
-        faulty => {
-            let _ = writeln!(
-                body,
-                "backends whose state cannot be read or written: {faulty}; /v1/status and the log \
-                 say why"
-            );
-        }
-    }
-    match count(|counts| counts.logs_unlisted > 0 && counts.logs_faulty == 0) {
-        0 => {}
-        unlisted => {
-            let _ = writeln!(
-                body,
-                "backends whose logs have not been listed yet: {unlisted}"
-            );
-        }
-    }
-    match count(|counts| counts.logs_faulty > 0) {
-        0 => {}
-        faulty => {
-            let _ = writeln!(
-                body,
-                "backends whose logs cannot be read: {faulty}; /v1/status and the log say why"
-            );
-        }
-    }
+    let said = "; /v1/status and the log say why";
+    tell("backends whose state has not been read yet", "", |counts| {
+        counts.state_read == 0 && counts.state_faulty == 0
+    });
+    tell(
+        "backends whose state cannot be read or written",
+        said,
+        |counts| counts.state_faulty > 0,
+    );
+    tell(
+        "backends whose logs have not been listed yet",
+        "",
+        |counts| counts.logs_unlisted > 0 && counts.logs_faulty == 0,
+    );
+    tell("backends whose logs cannot be read", said, |counts| {
+        counts.logs_faulty > 0
+    });
     finish(begin, "ready", body)
 }
 

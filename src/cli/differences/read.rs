@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::selection::Selection;
 use crate::cli::lines::Lines;
-use crate::cli::state_files::backends_with;
+use crate::cli::state_files::{at, backends_with};
 use crate::engine::os::files::{Links, open_regular};
 use crate::limits::DIFFERENCE_LINE_BYTES_MAX;
 use crate::reconcile::difference::{Difference, DifferencesLeft, FILE_NAME, Line, hash_of};
@@ -52,8 +52,7 @@ fn each_of(
     selection: &Selection,
     tell: &mut dyn FnMut(Found<'_>) -> io::Result<()>,
 ) -> io::Result<Beside> {
-    let named =
-        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    let named = at(path);
     // It stays the same file, also where the server replaces it meanwhile.
     let file = open_regular(path, File::options().read(true), Links::Followed).map_err(named)?;
     let mut beside = Beside::default();

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::cli::local_time::now_unix;
+use crate::cli::state_files::at;
 use crate::engine::files::is_other;
 use crate::engine::os::files::{Links, open_folder, open_regular};
 use crate::engine::os::process::lock;
@@ -56,9 +57,7 @@ impl<'a> Settlements<'a> {
         if self.lines.is_empty() {
             return Ok(());
         }
-        append(self.path, &self.lines).map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
-        })?;
+        append(self.path, &self.lines).map_err(at(self.path))?;
         self.lines.clear();
         self.appended_at = Instant::now();
         Ok(())

@@ -202,16 +202,12 @@ fn bars(f: &mut fmt::Formatter<'_>, rows: &[(String, u64)]) -> fmt::Result {
 mod tests {
     use super::*;
 
-    fn record(method: Method, key: &'static [u8], value: &'static [u8]) -> Record<'static> {
-        Record::new(method, key, value)
-    }
-
     fn some() -> Statistics {
         let mut statistics = Statistics::default();
-        statistics.add(&record(Method::Put, b"a b", b"123"));
+        statistics.add(&Record::new(Method::Put, b"a b", b"123"));
         // Another spelling of the same key.
-        statistics.add(&record(Method::Put, b"a%20b", &[0; 9]));
-        statistics.add(&record(Method::Del, b"c", b""));
+        statistics.add(&Record::new(Method::Put, b"a%20b", &[0; 9]));
+        statistics.add(&Record::new(Method::Del, b"c", b""));
         statistics
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use super::select::Selection;
-use crate::cli::state_files::backends_with;
+use crate::cli::state_files::{at, backends_with};
 use crate::engine::os::files::{Links, open_regular};
 use crate::ledger::rejected::{self, RejectedLine};
 
@@ -25,8 +25,7 @@ pub(super) fn each(
     let mut unrecognized = 0;
     for backend in backends(state, selection)? {
         let path = state.join(backend).join(rejected::NAME);
-        let named =
-            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let named = at(&path);
         let open = |path: &Path| open_regular(path, File::options().read(true), Links::Followed);
         let mut lines = BufReader::new(open(&path).map_err(named)?);
         let mut line = Vec::new();

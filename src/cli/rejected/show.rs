@@ -23,19 +23,13 @@ pub(super) fn list(
     json: bool,
     out: &mut impl Write,
 ) -> io::Result<bool> {
-    let (mut count, mut ids) = (0_u64, BTreeSet::new());
-    let unrecognized = read::each(state, selection, &mut |id, line| {
-        count += 1;
-        ids.extend(selection.scope.asked_for(id));
+    tell_each(state, selection, out, |_, id, line, out| {
         if json {
             write_json(id, line, out)
         } else {
             write_line(id, line, out)
         }
-    })?;
-    out.flush()?;
-    tell_end(count, unrecognized);
-    Ok(selection.scope.has_all_ids(ids.len() as u64))
+    })
 }
 
 /// All that is known of each; returns what [`list`] does.
@@ -45,14 +39,27 @@ pub(super) fn show(
     values: bool,
     out: &mut impl Write,
 ) -> io::Result<bool> {
-    let (mut count, mut ids) = (0_u64, BTreeSet::new());
-    let unrecognized = read::each(state, selection, &mut |id, line| {
-        if count > 0 {
+    tell_each(state, selection, out, |is_first, id, line, out| {
+        if !is_first {
             writeln!(out)?;
         }
+        write_whole(id, line, values, out)
+    })
+}
+
+/// Tells each, and at the end, on stderr, how many there were.
+fn tell_each<W: Write>(
+    state: &Path,
+    selection: &Selection,
+    out: &mut W,
+    tell: impl Fn(bool, u64, &RejectedLine, &mut W) -> io::Result<()>,
+) -> io::Result<bool> {
+    let (mut count, mut ids) = (0_u64, BTreeSet::new());
+    let unrecognized = read::each(state, selection, &mut |id, line| {
+        let is_first = count == 0;
         count += 1;
         ids.extend(selection.scope.asked_for(id));
-        write_whole(id, line, values, out)
+        tell(is_first, id, line, out)
     })?;
     out.flush()?;
     tell_end(count, unrecognized);

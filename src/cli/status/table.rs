@@ -211,21 +211,15 @@ pub(super) fn render(report: &Report, addr: SocketAddr, place: Place) -> String 
         .map(|second| format!("{}: {}\n", plain(&second.name), plain(&second.why())))
         .collect();
     let totals = totals(report, addr);
-    let seconds = match report.logs_unlisted {
-        true => format!("{NO_LISTING}\n{seconds}"),
-        false => seconds,
-    };
-    if report.backends.is_empty() {
-        let hint = match report.logs_unlisted {
-            true => String::new(),
-            false => format!("{NO_LOGS} {SEE_HA}\n"),
-        };
-        return format!("{totals}\n{hint}{seconds}");
-    }
-    let table = backends_table(&report.backends, place);
-    let hint = match nothing_has_come(report) {
-        true => format!("{NO_LINES} {SEE_HA}\n"),
+    let hint = match report.backends.is_empty() {
+        _ if report.logs_unlisted => format!("{NO_LISTING}\n"),
+        true => format!("{NO_LOGS} {SEE_HA}\n"),
+        false if nothing_has_come(report) => format!("{NO_LINES} {SEE_HA}\n"),
         false => String::new(),
+    };
+    let table = match report.backends.is_empty() {
+        true => String::new(),
+        false => backends_table(&report.backends, place),
     };
     format!("{table}{totals}\n{hint}{seconds}")
 }
@@ -235,10 +229,7 @@ fn nothing_has_come(report: &Report) -> bool {
     let is_known = |backend: &BackendSnapshot| {
         backend.counts.state_read > 0 && backend.counts.are_logs_known()
     };
-    !report.logs_unlisted
-        && report.processed == 0
-        && report.backlog_bytes == 0
-        && report.backends.iter().all(is_known)
+    report.processed == 0 && report.backlog_bytes == 0 && report.backends.iter().all(is_known)
 }
 
 /// Whether a backend is down and nothing was logged for it since, which is so where HA keeps missed

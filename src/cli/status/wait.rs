@@ -4,7 +4,7 @@
 //! that the first did. Where all that is missing is gone from the folders, or the folder of logs
 //! itself is, it is given up after [`SYNC_POINT_GONE_FOR`]: nothing would come of waiting longer.
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount};
@@ -135,10 +135,8 @@ fn say_refused(args: &StatusArgs, why: &str, out: &mut dyn Write) -> Result<Wait
 
 /// What came of it is in the exit code, too, for who reads no more.
 fn write(text: &[u8], out: &mut dyn Write) -> Result<(), StatusError> {
-    match out.write_all(text).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(StatusError::Output(error)),
-        _ => Ok(()),
-    }
+    let written = out.write_all(text).and_then(|()| out.flush());
+    output::unless_closed(written).map_err(StatusError::Output)
 }
 
 /// Whether something is missing, and all that is missing is gone.

@@ -187,6 +187,7 @@ fn holder_in(
     inode: u64,
     is_locked: impl FnOnce() -> bool,
 ) -> Option<u32> {
+    let inode = inode.to_string();
     let held: Vec<(&str, u32)> = locks
         .lines()
         .filter_map(|line| {
@@ -194,7 +195,7 @@ fn holder_in(
             let is_flock = words.nth(1) == Some("FLOCK");
             let pid = words.nth(2)?.parse().ok().filter(|pid| *pid > 0)?;
             let (device, of) = words.next()?.rsplit_once(':')?;
-            (is_flock && of == inode.to_string()).then_some((device, pid))
+            (is_flock && of == inode).then_some((device, pid))
         })
         .collect();
     let own = format!("{:02x}:{:02x}", libc::major(device), libc::minor(device));

@@ -166,6 +166,8 @@ mod switch {
             SayNoOrder,
             /// What is known of a folder's logs is forgotten when the logs' path does not show it.
             ForgetFolder,
+            /// A descriptor by which a log can't be read is kept for ever.
+            KeepStale,
             /// A pause is reported, and the lanes go on.
             SendWhilePaused,
             /// A rate limit is reported, and the workers do not hear of it.

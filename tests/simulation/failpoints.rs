@@ -16,7 +16,7 @@ const SEEDS_LOOKED_AT: u64 = 2000;
 
 /// Faults that show late, and the seed that showed them the last time: it is looked at first. The
 /// test prints the seed of each, for when histories have changed.
-const SHOWN_LATE: [(Failpoint, u64); 23] = [
+const SHOWN_LATE: [(Failpoint, u64); 24] = [
     (Failpoint::AskAlways, 167),
     (Failpoint::DurableWhenBegun, 9),
     (Failpoint::EndTwice, 663),
@@ -27,6 +27,7 @@ const SHOWN_LATE: [(Failpoint, u64); 23] = [
     (Failpoint::ForgetWhatIsLeft, 275),
     (Failpoint::IgnoreCuts, 141),
     (Failpoint::KeepDeletedAfterFlush, 106),
+    (Failpoint::KeepStale, 838),
     (Failpoint::LookNoMore, 33),
     (Failpoint::LookUpAtOnce, 43),
     (Failpoint::QuietTooEarly, 111),
@@ -47,11 +48,11 @@ fn can_show(fault: Failpoint, seed: u64) -> bool {
     use Failpoint::{
         AskAlways, CompareNumbers, EndTwice, ForgetAway, ForgetFailures, ForgetFolder,
         ForgetIdleLoss, ForgetOutages, ForgetSent, ForgetWhatIsLeft, IdentifyLate, IgnoreAmbiguity,
-        IgnoreCuts, IgnoreRate, KeepDeletedAfterFlush, KeepOldSettings, LookNoMore, LookUpAtOnce,
-        MissOverflow, OneLongLineForAll, OpenBeforeForgotten, QuietTooEarly, RejectTwice,
-        ReplayNothing, SayNoLoss, SayNoOrder, SendWhilePaused, SettlePointEarly, TrustCopy,
-        TrustFirstBytes, TrustLastRead, TrustReplacement, TrustSettledLines, TrustShrunkLog,
-        TrustTornCheckpoint, UseForgotten,
+        IgnoreCuts, IgnoreRate, KeepDeletedAfterFlush, KeepOldSettings, KeepStale, LookNoMore,
+        LookUpAtOnce, MissOverflow, OneLongLineForAll, OpenBeforeForgotten, QuietTooEarly,
+        RejectTwice, ReplayNothing, SayNoLoss, SayNoOrder, SendWhilePaused, SettlePointEarly,
+        TrustCopy, TrustFirstBytes, TrustLastRead, TrustReplacement, TrustSettledLines,
+        TrustShrunkLog, TrustTornCheckpoint, UseForgotten,
     };
     let (plan, _) = Plan::of(seed);
     let faults = &plan.faults;
@@ -65,7 +66,7 @@ fn can_show(fault: Failpoint, seed: u64) -> bool {
         }
         IdentifyLate => faults.crashes,
         TrustCopy | TrustReplacement => faults.moves && !plan.down_longer.is_zero(),
-        ForgetAway => faults.moves,
+        ForgetAway | KeepStale => faults.moves,
         ForgetSent => plan.dies_in_drains == Some(Dying::Backend),
         LookNoMore => faults.strays,
         ForgetFailures => plan.poison.is_some(),

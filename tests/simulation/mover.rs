@@ -45,10 +45,7 @@ impl World {
             10..=11 => self.cover(place),
             12 => self.relocate(place),
             13 => self.set_clock(place),
-            0 => {
-                self.disk.inner.remount();
-                self.note("somebody remounts the disk");
-            }
+            0 => self.remount(place),
             1..=2 => self.rename_log(place),
             3 => self.link_log(place),
             4..=5 => {
@@ -65,6 +62,19 @@ impl World {
             _ => self.replace_log(place),
         }
         self.hint_name_soon(place);
+    }
+
+    /// The disk is mounted anew. One of NFS may know no descriptor any more that was opened before.
+    fn remount(&mut self, place: usize) {
+        self.disk.inner.remount();
+        self.note("somebody remounts the disk");
+        if self.moves.bool() {
+            let backend = self.backends[place].name.clone();
+            for log in self.disk.inner.logs_of(&backend) {
+                self.disk.inner.make_stale(&backend, &log.name);
+            }
+            self.note(format_args!("{place}: descriptors of its logs are stale"));
+        }
     }
 
     /// Names have come or gone: inotify tells.

@@ -14,12 +14,12 @@
 
 use std::io;
 
-use crate::binlog::long_line::{Scanned, ValueDigest};
+use crate::binlog::long_line::Scanned;
 use crate::clock::Now;
 use crate::limits::{BODY_PIECES_MAX, LONG_LINES_MAX};
 use crate::replay::chunk::{Chunk, Share};
 use crate::replay::disk::{Disk, read_fully};
-use crate::replay::messages::WorkerMessage;
+use crate::replay::messages::{BodyRequest, WorkerMessage};
 use crate::replay::outbox::After;
 use crate::replay::reader::LogReader;
 use crate::replay::reader::begin::scratch;
@@ -82,7 +82,6 @@ impl<D: Disk> LogReader<D> {
     /// Sends a lane the piece of a body that it has requested. `None` means that no request can be
     /// served now.
     pub(super) fn give_body(&mut self, at: usize, now: Now) -> Option<Step> {
-        let piece_bytes = self.bounds.piece_bytes(self.share_bytes());
         let source = &mut self.sources[at];
         let ask = *source.bodies.asks.front()?;
         if let Some(until) = source.reading.waits_until(now) {
@@ -92,34 +91,34 @@ impl<D: Disk> LogReader<D> {
             return None;
         }
         source.bodies.asks.pop_front();
-        let Some(Some(line)) = source.bodies.lines.get_mut(&ask.segment) else {
-            return Some(Step::Done);
-        };
-        if ask.from == 0 {
-            line.given = ValueDigest::default();
-        }
-        if ask.from != line.given.bytes() {
+        if !source.bodies.await_piece(&ask) {
             return Some(Step::Done);
         }
+        match self.read_piece(at, ask) {
+            Ok(piece) => {
+                self.handle_readable(at);
+                self.send_piece(ask, piece);
+                Some(Step::Done)
+            }
+            Err(error) => Some(self.handle_failing_body(at, ask, &error, now)),
+        }
+    }
+
+    /// Reads a piece that is awaited. `None`: the log has not got it any more.
+    fn read_piece(&mut self, at: usize, ask: BodyRequest) -> io::Result<Option<Share>> {
+        let piece_bytes = self.bounds.piece_bytes(self.share_bytes());
+        let budget_bytes = self.settings.memory_budget_bytes;
+        let source = &mut self.sources[at];
+        let line = source.bodies.line_mut(ask.segment).expect("it is awaited");
         let place = line.record.piece(ask.from, piece_bytes);
         self.step_bytes = place.bytes;
-        let mut buffer = self
-            .buffers
-            .take_piece(place.bytes, self.settings.memory_budget_bytes);
+        let mut buffer = self.buffers.take_piece(place.bytes, budget_bytes);
         let into = &mut buffer[..place.bytes];
-        let read = read_fully(&*line.log, line.at + place.at, into);
-        let read = match read {
+        let read = match read_fully(&*line.log, line.at + place.at, into) {
             Ok(read) => read,
             Err(error) => {
-                source.bodies.asks.push_front(ask);
-                if source.reading.handle_failure(now) {
-                    let (backend, file) = (&source.info.name, &line.name);
-                    tracing::warn!(%backend, %file, cause = %error, "the log can't be read; trying \
-                        again, a long line of it waits to be sent");
-                }
-                let until = source.reading.waits_until(now).unwrap_or(now.monotonic);
-                self.buffers.give(buffer, self.settings.memory_budget_bytes);
-                return Some(Step::Until(until));
+                self.buffers.give(buffer, budget_bytes);
+                return Err(error);
             }
         };
         let decoded = base64_simd::STANDARD.decode_inplace(&mut buffer[..read]);
@@ -127,24 +126,25 @@ impl<D: Disk> LogReader<D> {
         let value = decoded.and_then(|decoded| decoded.get(place.skip..));
         let value = value.filter(|value| line.given.push(value, &line.record));
         let bytes = value.map_or(0, |value| value.len());
-        let piece = if bytes == 0 {
+        if bytes == 0 {
             let (backend, file) = (&source.info.name, &line.name);
             tracing::warn!(%backend, %file, "the log was changed under us: a long line of it that \
                 waited to be sent is not what was read; it is rejected");
-            self.buffers.give(buffer, self.settings.memory_budget_bytes);
-            None
-        } else {
-            source.bodies.pieces += 1;
-            let chunk = Chunk::of_body(buffer, ask.backend);
-            Some(Share {
-                chunk,
-                at: place.skip,
-                len: bytes,
-            })
-        };
+            self.buffers.give(buffer, budget_bytes);
+            return Ok(None);
+        }
+        source.bodies.pieces += 1;
+        Ok(Some(Share {
+            chunk: Chunk::of_body(buffer, ask.backend),
+            at: place.skip,
+            len: bytes,
+        }))
+    }
+
+    /// Sends a lane its piece. `None`: the log has not got it any more.
+    pub(super) fn send_piece(&mut self, ask: BodyRequest, piece: Option<Share>) {
         self.outbox
             .after(After::Checkpointer)
             .worker(ask.reader.worker, WorkerMessage::Body(ask.reader, piece));
-        Some(Step::Done)
     }
 }

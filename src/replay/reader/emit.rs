@@ -209,6 +209,7 @@ impl<D: Disk> LogReader<D> {
                 };
                 let long = LongLine {
                     log,
+                    file: origin.file,
                     name,
                     at: first_byte,
                     record,

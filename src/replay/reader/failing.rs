@@ -9,11 +9,16 @@
 //!  fails for long ─┬─ has a name ─▶ opened anew by it, where reading goes on
 //!                  └─ has none ───▶ away, with what was not read of it; newer logs are read
 //! ```
+//!
+//! A line too long for memory is read twice: to scan it, and again while it is sent. If it can't be
+//! read again and its log has no name, it is rejected.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::replay::disk::{Disk, OpenFile};
+use crate::replay::messages::{BodyRequest, FileId};
 use crate::replay::reader::LogReader;
 use crate::replay::reader::feed::Step;
 use crate::replay::reader::resume::byte_of;
@@ -43,10 +48,92 @@ impl<D: Disk> LogReader<D> {
                 newer ones of this backend wait for it");
         }
         self.note_faults(at, |faults| faults.reading = Some(error.to_string()));
-        if self.sources[at].reading.has_lasted(now) {
+        if self.is_stale(at, now) {
             self.close_failing(at, index, now);
         }
         Step::Until(until)
+    }
+
+    /// A piece of a long line can't be read through the descriptor by which the line was scanned.
+    pub(super) fn handle_failing_body(
+        &mut self,
+        at: usize,
+        ask: BodyRequest,
+        error: &io::Error,
+        now: Now,
+    ) -> Step {
+        let source = &mut self.sources[at];
+        let Some(line) = source.bodies.line_mut(ask.segment) else {
+            return Step::Done;
+        };
+        let (file, failing, name) = (line.file, Arc::clone(&line.log), Arc::clone(&line.name));
+        let backend = source.info.name.clone();
+        if source.reading.handle_failure(now) {
+            tracing::warn!(%backend, file = %name, cause = %error, "the log can't be read; trying \
+                again, a long line of it waits to be sent");
+        }
+        let until = source.reading.waits_until(now).unwrap_or(now.monotonic);
+        self.note_faults(at, |faults| faults.reading = Some(error.to_string()));
+        if self.is_stale(at, now) {
+            match self.open_anew(at, file, &failing, now) {
+                Ok(Some(log)) => {
+                    if let Some(line) = self.sources[at].bodies.line_mut(ask.segment) {
+                        line.log = log;
+                    }
+                }
+                Ok(None) => {
+                    tracing::error!(%backend, file = %name, cause = %error, "a log that can't be \
+                        read has no name any more; a long line of it that waited to be sent is \
+                        rejected");
+                    self.handle_readable(at);
+                    self.send_piece(ask, None);
+                    return Step::Done;
+                }
+                // Its listing will tell what became of it, or it can be opened later.
+                Err(_) => {}
+            }
+        }
+        self.sources[at].bodies.asks.push_front(ask);
+        Step::Until(until)
+    }
+
+    /// The log by a descriptor other than the failing one; `None` if it has no name by which to
+    /// open it.
+    fn open_anew(
+        &mut self,
+        at: usize,
+        file: FileId,
+        failing: &Arc<D::File>,
+        now: Now,
+    ) -> io::Result<Option<Arc<D::File>>> {
+        let catalog = &mut self.sources[at].catalog;
+        let Some(index) = catalog.index_of(file) else {
+            return Ok(None);
+        };
+        let held = catalog.file(index).log.as_ref();
+        if held.is_none_or(|held| Arc::ptr_eq(held, failing)) {
+            if catalog.file(index).unlinked {
+                return Ok(None);
+            }
+            catalog.close(index);
+            if !self.open(at, index, now)? {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+        }
+        Ok(self.sources[at].catalog.file(index).log.clone())
+    }
+
+    /// Whether reading has failed for so long that the descriptor may be the reason.
+    fn is_stale(&self, at: usize, now: Now) -> bool {
+        self.sources[at].reading.has_lasted(now) && !failpoint!(KeepStale)
+    }
+
+    /// Something was read of a log.
+    pub(super) fn handle_readable(&mut self, at: usize) {
+        self.note_faults(at, |faults| faults.reading = None);
+        if self.sources[at].reading.handle_success() {
+            tracing::info!(backend = %self.sources[at].info.name, "its logs can be read again");
+        }
     }
 
     /// Closes the open logs that don't even tell their length, or, where all do, the one that was

@@ -152,11 +152,7 @@ impl<D: Disk> LogReader<D> {
         match step {
             Ok(step) => {
                 if step == Step::Done {
-                    self.note_faults(at, |faults| faults.reading = None);
-                }
-                if step == Step::Done && self.sources[at].reading.handle_success() {
-                    tracing::info!(backend = %self.sources[at].info.name, "its logs can be read \
-                        again");
+                    self.handle_readable(at);
                 }
                 step
             }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use crate::binlog::long_line::{LongRecord, Scanner, ValueDigest};
 use crate::limits::LONG_LINES_MAX;
-use crate::replay::messages::{BodyRequest, SegmentId};
+use crate::replay::messages::{BodyRequest, FileId, SegmentId};
 
 /// A line whose value is sent in pieces.
 #[derive(Debug)]
 pub(super) struct LongLine<L> {
     pub(super) log: Arc<L>,
+    pub(super) file: FileId,
     pub(super) name: Arc<str>,
     /// Where the line begins in the log.
     pub(super) at: u64,
@@ -76,6 +77,22 @@ impl<L> Bodies<L> {
         let lane = |ask: &BodyRequest| (ask.reader.worker, ask.reader.slot);
         self.asks.retain(|other| lane(other) != lane(&ask));
         self.asks.push_back(ask);
+    }
+
+    /// The line of a segment, unless it is settled or has no value.
+    pub(super) fn line_mut(&mut self, segment: SegmentId) -> Option<&mut LongLine<L>> {
+        self.lines.get_mut(&segment)?.as_mut()
+    }
+
+    /// Whether the piece is the next one of its line. A line may begin again at any time.
+    pub(super) fn await_piece(&mut self, ask: &BodyRequest) -> bool {
+        let Some(line) = self.line_mut(ask.segment) else {
+            return false;
+        };
+        if ask.from == 0 {
+            line.given = ValueDigest::default();
+        }
+        ask.from == line.given.bytes()
     }
 
     /// Forgets everything that is in flight. Pieces are returned when the lanes release them.

@@ -153,3 +153,38 @@ fn a_value_that_cannot_be_read_for_a_while_waits() {
     fixture.run_for(Duration::from_secs(60));
     assert_eq!(fixture.got[&A][0].value, value());
 }
+
+/// Its value was asked for, and its descriptor fails from now on.
+fn with_stale_descriptor() -> Fixture {
+    let mut fixture = fixture(&["a:1"]);
+    fixture.append(A, "01", &[long("long"), put("a")].concat());
+    while fixture.reading.is_empty() {
+        fixture.turn();
+        fixture.receive();
+    }
+    fixture.disk.make_stale("a:1", "01");
+    fixture
+}
+
+#[test]
+fn a_value_whose_descriptor_is_stale_is_read_by_the_logs_name() {
+    let mut fixture = with_stale_descriptor();
+    for _ in 0..60 {
+        fixture.run_for(Duration::from_secs(1));
+    }
+    assert_eq!(fixture.keys(A), ["long", "a"]);
+    let got = fixture.got[&A].iter().find(|got| got.key == "long");
+    assert!(got.unwrap().value == value());
+}
+
+#[test]
+fn a_value_whose_descriptor_is_stale_and_whose_log_has_no_name_is_given_up() {
+    let mut fixture = with_stale_descriptor();
+    fixture.disk.remove_log("a:1", "01");
+    fixture.hint_listing(A);
+    for _ in 0..60 {
+        fixture.run_for(Duration::from_secs(1));
+    }
+    assert_eq!(fixture.changed, ["long"]);
+    assert_eq!(fixture.disk.open_files(), 0, "nobody holds it any more");
+}

@@ -23,6 +23,9 @@ const ANSWERS_LOST: u32 = 60;
 /// HA logs what it had on its way to a backend that closes its connections within this.
 const REFUSED_AFTER: Duration = Duration::from_millis(1_900);
 
+/// A version that is fewer writes back than this is told from what comes later.
+const TOLD_BEHIND: usize = 32;
+
 /// A backend that is up for so long has been probed.
 const SEEN_UP_AFTER: Duration = Duration::from_secs(2);
 
@@ -161,6 +164,9 @@ impl Counters {
             }
             // Behind a fall: over a version from before it hustdb takes none.
             increment.is_done |= stored.is_some_and(|stored| stored >= *version);
+            // A replay gave the counter an older record's version, behind many live increments: a
+            // version so far back is no longer told from one that comes later (G4, "Not promised").
+            increment.is_done |= written.is_some_and(|written| at >= written + TOLD_BEHIND);
             // What it has sent and what did not arrive may have been applied, for all that the
             // server knows; so may what an earlier process may have sent.
             let has_left = self.left.contains(version);

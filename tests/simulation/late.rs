@@ -26,14 +26,19 @@ fn are_lookups(bytes: &[u8]) -> bool {
 
 impl World {
     /// Whether what a backend has not read of a connection whose other end is closed will be
-    /// applied.
+    /// applied. Not where it refused what came before: the rest would come without that, and then
+    /// come again in order.
     pub(crate) fn may_be_late(&self, connection: u64) -> bool {
         let Some(it) = self.connections.get(&connection) else {
             return false;
         };
         let life = self.backends[it.place].life;
         let lives = matches!(life, Life::Up { since } if since <= it.opened);
-        lives && !it.dead && !it.up.is_empty() && !self.plan.applies_late.is_zero()
+        lives
+            && !it.dead
+            && !it.met_illness
+            && !it.up.is_empty()
+            && !self.plan.applies_late.is_zero()
     }
 
     /// The other end of a connection is closed; what its backend has not read comes within a while.

@@ -45,6 +45,8 @@ pub(crate) struct Connection {
     pub(crate) is_stuck: bool,
     /// Our end is closed, and what was sent may still arrive.
     pub(crate) has_ended: bool,
+    /// Its backend was ill when it read some of it.
+    pub(crate) met_illness: bool,
     /// It waits while its backend is stopped.
     pub(crate) has_waited: bool,
     /// What arrives for a dead one is answered with a reset, once its machine is back.
@@ -72,6 +74,7 @@ impl World {
                 dead: false,
                 is_stuck: false,
                 has_ended: false,
+                met_illness: false,
                 has_waited: false,
                 opened: self.now,
                 used: self.now,
@@ -264,6 +267,7 @@ impl World {
             return;
         };
         let mut out = Vec::new();
+        it.met_illness |= self.backends[it.place].mood != Mood::Well;
         let mut service = self.backends[it.place].at(self.now, unix);
         let after = it.server.handle_read(&bytes, &mut service, &mut out);
         let cut_targets = it.server.take_cut_targets();

@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -20,8 +21,10 @@ const START: &str = r#"chromium --headless --no-sandbox --disable-gpu --disable-
     3<&0 4>&1 </dev/null >/dev/null 2>&1
     rm -rf "$0""#;
 
-/// One for all tests, which have it in turn: it is heavy, and what is measured is the page.
-static ONE: Mutex<Option<Chromium>> = Mutex::new(None);
+/// Two for all tests, which have them in turn: they are heavy, and what is measured is the page.
+static CHROMIUMS: [Mutex<Option<Chromium>>; 2] = [const { Mutex::new(None) }; 2];
+/// Tests that wanted one so far.
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 /// The browser's process. It ends when it is dropped, or when this process ends.
 struct Chromium {
@@ -118,7 +121,9 @@ fn is_of_a_page_that_went(message: &str) -> bool {
 
 impl Browser {
     fn new() -> Self {
-        let mut chromium = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = TAKEN.fetch_add(1, Ordering::Relaxed) % CHROMIUMS.len();
+        let chromium = CHROMIUMS[turn].lock();
+        let mut chromium = chromium.unwrap_or_else(PoisonError::into_inner);
         chromium.get_or_insert_with(Chromium::start);
         let mut browser = Self {
             chromium,

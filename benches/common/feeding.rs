@@ -53,7 +53,7 @@ impl Fixture {
             disk = disk.with_read_ahead();
         }
         Self {
-            reader: LogReader::new(disk, settings, rules, links.for_reader()),
+            reader: LogReader::new(disk, settings, rules, links.clone()),
             links,
             now: Now::new(Duration::from_secs(1000), now_unix()),
             records: 0,

@@ -92,9 +92,9 @@ impl Threads {
         };
         let disk = || RealDisk::new(logs.clone(), state.clone());
         Self {
-            reader: LogReader::new(disk(), READER, rules, links.for_reader()),
-            worker: Worker::new(0, 1, links.for_worker(0), 1),
-            checkpointer: Checkpointer::new(disk(), links.for_checkpointer(), CHECKPOINTER, 1),
+            reader: LogReader::new(disk(), READER, rules, links.clone()),
+            worker: Worker::new(0, links.clone(), 1),
+            checkpointer: Checkpointer::new(disk(), links.clone(), CHECKPOINTER),
             backend: BackendInfo {
                 id: BACKEND,
                 name: NAME.into(),

@@ -39,8 +39,7 @@ use crate::engine::wait::wait;
 use crate::http::answer::{ClientId, Status};
 use crate::replay::controller::action::Reply;
 use crate::replay::controller::{Action, Controller, ControllerRules};
-use crate::replay::links::ControllerLinks;
-use crate::status::counters::ServerCounters;
+use crate::replay::links::Links;
 
 pub use ending::Ending;
 use http_server::HttpServer;
@@ -64,12 +63,10 @@ const EVENTS: usize = 1024;
 /// What the thread shares with the others.
 #[derive(Clone)]
 pub struct ControlLinks {
-    /// What the controller itself shares.
-    pub controller: ControllerLinks,
+    /// What all threads share.
+    pub replay: Links,
     /// The state and requests that the engine's owner shares with the controller.
     pub shared: Arc<Shared>,
-    /// The process's counters.
-    pub counters: Arc<ServerCounters>,
     /// The other threads.
     pub(crate) threads: MonitoredThreads,
 }
@@ -165,9 +162,9 @@ impl Control {
             .map_err(ControlError::Signals)?;
         let first_probe = Token(HTTP_SERVER.0 + parts.http_server.connections_max + 1);
         let links = parts.links;
-        let mailbox = &links.controller.mailbox;
+        let mailbox = &links.replay.mailboxes.control;
         let mut controller = Controller::new(
-            links.controller.clone(),
+            &links.replay,
             rules(),
             parts.settings.controller.clone(),
             parts.seed,
@@ -183,7 +180,7 @@ impl Control {
             listener,
             http_server: HttpServer::new(
                 parts.settings.auth.clone(),
-                ProcessStats::new(links.threads.clone(), Arc::clone(&links.counters)),
+                ProcessStats::new(links.threads.clone(), Arc::clone(&links.replay.counters)),
             ),
             reloading: Reloading::new(parts.reload, Arc::clone(mailbox)),
             rotate: parts.rotate,
@@ -216,7 +213,7 @@ impl Control {
             }
             let timeout = self.timeout(self.clock.now());
             wait(&mut self.poll, &mut events, timeout)?;
-            self.links.controller.mailbox.awake();
+            self.links.replay.mailboxes.control.awake();
             let now = self.clock.now();
             for event in &events {
                 self.handle_event(event, now);
@@ -227,7 +224,7 @@ impl Control {
     /// Does everything except for the poll's events: passes on messages and requests, does what is
     /// due, and what the controller asks for.
     fn turn(&mut self, now: Now) -> Option<Ending> {
-        self.links.controller.mailbox.note_turn();
+        self.links.replay.mailboxes.control.note_turn();
         self.controller.receive_messages(now);
         if let Some(ending) = self.take_requests(now) {
             return Some(ending);
@@ -388,7 +385,7 @@ impl Control {
 
     /// How long the poll may wait.
     fn timeout(&self, now: Now) -> Option<Duration> {
-        let mailbox = &self.links.controller.mailbox;
+        let mailbox = &self.links.replay.mailboxes.control;
         if self.controller.has_work()
             || !self.http_server.pending.is_empty()
             || !mailbox.prepare_sleep_unless(|| self.has_requests())

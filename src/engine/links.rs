@@ -16,7 +16,7 @@ use crate::engine::start_error::StartError;
 use crate::engine::waker::{PollWaker, mailbox};
 use crate::limits::{BACKENDS_MAX, POOLED_VECTORS};
 use crate::replay;
-use crate::replay::links::{Mailboxes, ReconcilerLinks};
+use crate::replay::links::Mailboxes;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
     CheckpointerMessage, ReaderMessage, ReconcilerMessage, WorkerMessage,
@@ -29,7 +29,7 @@ const WAKER: Token = Token(0);
 /// All that the threads share.
 pub(super) struct Links {
     pub(super) replay: replay::links::Links,
-    reconciler: Arc<Mailbox<ReconcilerMessage>>,
+    pub(super) reconciler: Arc<Mailbox<ReconcilerMessage>>,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -106,17 +106,9 @@ impl Links {
 
     pub(super) fn for_control(&self) -> ControlLinks {
         ControlLinks {
-            controller: self.replay.for_controller(),
+            replay: self.replay.clone(),
             shared: Arc::clone(&self.shared),
-            counters: Arc::clone(&self.replay.counters),
             threads: self.threads(),
-        }
-    }
-
-    pub(super) fn for_reconciler(&self) -> ReconcilerLinks {
-        ReconcilerLinks {
-            mailbox: Arc::clone(&self.reconciler),
-            checkpointer: Arc::clone(&self.replay.mailboxes.checkpointer),
         }
     }
 }

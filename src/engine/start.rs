@@ -99,9 +99,8 @@ impl Assembly<'_> {
             .with_threads(Arc::new(waker));
         let checkpointer = Checkpointer::new(
             disk,
-            self.links.replay.for_checkpointer(),
+            self.links.replay.clone(),
             self.settings.controller.checkpointer.clone(),
-            self.config.sync.threads,
         );
         let clock = self.clock;
         Box::new(move || run_checkpointer(checkpointer, poll, clock))
@@ -118,17 +117,18 @@ impl Assembly<'_> {
             zone: zone_of_lines,
         };
         let settings = self.settings.controller.reader.clone();
-        let reader = LogReader::new(disk, settings, rules, self.links.replay.for_reader());
+        let reader = LogReader::new(disk, settings, rules, self.links.replay.clone());
         let (logs, clock) = (self.config.sync.logs_path.clone(), self.clock);
         Box::new(move || reader_mio::run(reader, poll, logs, clock))
     }
 
     fn reconciler(&self, poll: Poll, resolver: Resolver) -> Body {
-        let links = self.links.for_reconciler();
+        let mailbox = &self.links.reconciler;
         let reconciler = Reconciler::new(
-            self.disk(&links.mailbox),
+            self.disk(mailbox),
             RealSurroundings::new(self.config, resolver),
-            links,
+            Arc::clone(mailbox),
+            &self.links.replay.mailboxes,
             self.settings.controller.comparison(),
             written_unix,
         );
@@ -138,8 +138,7 @@ impl Assembly<'_> {
 
     fn worker(&self, index: usize, driver: WorkerBody) -> Body {
         let workers = self.config.sync.threads;
-        let links = self.links.replay.for_worker(index);
-        let worker = Worker::new(index, workers, links, fastrand::u64(..));
+        let worker = Worker::new(index, self.links.replay.clone(), fastrand::u64(..));
         let (is_pinned, clock) = (self.config.sync.pin_workers, self.clock);
         Box::new(move || {
             if is_pinned {

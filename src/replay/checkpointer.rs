@@ -45,7 +45,6 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
@@ -61,13 +60,13 @@ use crate::replay::checkpointer::reaper::LogReaper;
 use crate::replay::checkpointer::spare::Spare;
 use crate::replay::disk::Disk;
 use crate::replay::durable_write::JobId;
-use crate::replay::links::CheckpointerLinks;
+use crate::replay::links::Links;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
     BackendId, BackendInfo, BackendMessage, CheckpointerMessage, CheckpointerSettings,
     ControlMessage, ReconcilerMessage,
 };
-use crate::replay::outbox::{Outbox, Receivers};
+use crate::replay::outbox::Outbox;
 use crate::status::control_request::Listed;
 
 pub(in crate::replay) use open::known_of;
@@ -102,9 +101,8 @@ type Reaper<D> = LogReaper<<D as Disk>::File>;
 /// See the module.
 pub struct Checkpointer<D: Disk> {
     disk: D,
-    links: CheckpointerLinks,
+    links: Links,
     settings: CheckpointerSettings,
-    workers: usize,
     /// One rests that is not changed, until its [`BackendState::deadline`].
     backend_states: BackendStates,
     outbox: Outbox,
@@ -120,29 +118,15 @@ pub struct Checkpointer<D: Disk> {
 }
 
 impl<D: Disk> Checkpointer<D> {
-    /// A checkpointer that knows no backend yet. `workers` threads take part in a flush, and the
-    /// reader.
+    /// A checkpointer that knows no backend yet.
     #[must_use]
-    pub fn new(
-        disk: D,
-        links: CheckpointerLinks,
-        settings: CheckpointerSettings,
-        workers: usize,
-    ) -> Self {
-        let outbox = Outbox::new(Receivers {
-            reader: Some(Arc::clone(&links.reader)),
-            control: Some(Arc::clone(&links.control)),
-            workers: links.workers.clone(),
-            reconciler: links.reconciler.clone(),
-            ..Receivers::default()
-        });
+    pub fn new(disk: D, links: Links, settings: CheckpointerSettings) -> Self {
         Self {
+            outbox: Outbox::new(&links.mailboxes),
             disk,
             links,
             settings,
-            workers,
             backend_states: BackendStates::default(),
-            outbox,
             log_reaper: LogReaper::default(),
             comparing: ComparingLogs::default(),
             points: Points::default(),
@@ -157,12 +141,12 @@ impl<D: Disk> Checkpointer<D> {
     /// Its mailbox, on which its driver sleeps.
     #[must_use]
     pub fn mailbox(&self) -> &Mailbox<CheckpointerMessage> {
-        &self.links.mailbox
+        &self.links.mailboxes.checkpointer
     }
 
     /// Handles messages, does what is due, and sends what is in the outbox.
     pub fn turn(&mut self, now: Now) -> Turn {
-        self.links.mailbox.note_turn();
+        self.links.mailboxes.checkpointer.note_turn();
         self.take_completed(now);
         let has_more = match self.phase {
             Phase::Running | Phase::Stopping => self.receive_messages(now),
@@ -199,11 +183,16 @@ impl<D: Disk> Checkpointer<D> {
     /// reader needs no credit: otherwise it would be woken twice for each line that comes alone.
     #[must_use]
     pub fn prepare_sleep(&self, now: Now) -> Option<Duration> {
-        let reader = &self.links.reader;
+        let reader = &self.links.mailboxes.reader;
         let gathers = now.monotonic < self.gathers_until && reader.is_content();
-        self.links.mailbox.set_content(gathers);
+        self.links.mailboxes.checkpointer.set_content(gathers);
         let is_needed = || gathers && !reader.is_content();
-        if !self.links.mailbox.prepare_sleep_unless(is_needed) {
+        if !self
+            .links
+            .mailboxes
+            .checkpointer
+            .prepare_sleep_unless(is_needed)
+        {
             return None;
         }
         let deadline = self.next_deadline(now);
@@ -286,14 +275,14 @@ impl<D: Disk> Checkpointer<D> {
 
     /// Drops messages that come after the end; they no longer matter.
     fn discard_messages(&self) -> bool {
-        while self.links.mailbox.receive().is_some() {}
+        while self.links.mailboxes.checkpointer.receive().is_some() {}
         false
     }
 
     /// Handles a turn's worth of messages; returns whether there are more.
     fn receive_messages(&mut self, now: Now) -> bool {
         for _ in 0..CHECKPOINTER_MESSAGES_PER_TURN {
-            let Some(message) = self.links.mailbox.receive() else {
+            let Some(message) = self.links.mailboxes.checkpointer.receive() else {
                 return false;
             };
             if let CheckpointerMessage::Of(_, BackendMessage::Segment { .. }) = message {
@@ -301,7 +290,7 @@ impl<D: Disk> Checkpointer<D> {
             }
             self.handle_message(message, now);
         }
-        !self.links.mailbox.is_empty()
+        !self.links.mailboxes.checkpointer.is_empty()
     }
 
     fn handle_message(&mut self, message: CheckpointerMessage, now: Now) {
@@ -525,7 +514,7 @@ impl<D: Disk> Checkpointer<D> {
             closed: &mut closed,
             spare: &mut self.spare,
             comparing: &mut self.comparing,
-            parties: self.workers + 1,
+            parties: self.links.mailboxes.workers.len() + 1,
             now,
         };
         work(&mut self.backend_states, &mut self.log_reaper, &mut cx);

@@ -38,12 +38,12 @@ use crate::http::answer::ClientId;
 use crate::limits::{MAILBOX_MESSAGES, OUTBOX_RETRY};
 use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::ending::{Over, Phase};
-use crate::replay::links::ControllerLinks;
+use crate::replay::links::Links;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
     BackendId, CheckpointerMessage, ControlMessage, ReaderMessage, ReconcilerMessage,
 };
-use crate::replay::outbox::{After, Outbox, Receivers};
+use crate::replay::outbox::{After, Outbox};
 #[cfg(feature = "testing")]
 use crate::replay::{messages::BackendInfo, monitor::Monitor};
 use crate::status::control_request::ControlRequest;
@@ -83,7 +83,7 @@ impl Controller {
     /// A controller that knows no backend. `seed` is for jitter and for the sync points' names.
     #[must_use]
     pub fn new(
-        links: ControllerLinks,
+        links: &Links,
         rules: ControllerRules,
         settings: ControllerSettings,
         seed: u64,
@@ -93,15 +93,9 @@ impl Controller {
         board.server_mut().memory_budget_bytes = settings.reader.memory_budget_bytes as u64;
         board.set_reconcile_mode(settings.reconcile.mode.as_str());
         Self {
-            outbox: Outbox::new(Receivers {
-                reader: Some(links.reader),
-                checkpointer: Some(links.checkpointer),
-                workers: links.workers,
-                reconciler: links.reconciler,
-                ..Receivers::default()
-            }),
-            mailbox: links.mailbox,
-            dirty_flags: links.dirty_flags,
+            outbox: Outbox::new(&links.mailboxes),
+            mailbox: Arc::clone(&links.mailboxes.control),
+            dirty_flags: Arc::clone(&links.dirty_flags),
             actions: VecDeque::new(),
             rules,
             settings,

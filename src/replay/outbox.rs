@@ -17,6 +17,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::replay::links::Mailboxes;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
     BackendId, BackendMessage, Batch, CheckpointerMessage, ControlMessage, ReaderMessage,
@@ -34,22 +35,6 @@ pub enum After {
     Workers,
     /// The reconciler's.
     Reconciler,
-}
-
-/// The mailboxes that an outbox sends to. Those that its owner never sends to, as its own, are left
-/// out.
-#[derive(Default)]
-pub struct Receivers {
-    /// The reader's.
-    pub reader: Option<Arc<Mailbox<ReaderMessage>>>,
-    /// The checkpointer's.
-    pub checkpointer: Option<Arc<Mailbox<CheckpointerMessage>>>,
-    /// The controller's.
-    pub control: Option<Arc<Mailbox<ControlMessage>>>,
-    /// The workers', by number.
-    pub workers: Vec<Arc<Mailbox<WorkerMessage>>>,
-    /// The reconciler's; what is sent to it is dropped where there is none.
-    pub reconciler: Option<Arc<Mailbox<ReconcilerMessage>>>,
 }
 
 /// A message to a thread.
@@ -94,7 +79,7 @@ struct Envelope<T> {
 }
 
 struct Queue<T> {
-    mailbox: Option<Arc<Mailbox<T>>>,
+    mailbox: Arc<Mailbox<T>>,
     /// By ascending numbers.
     envelopes: VecDeque<Envelope<T>>,
     /// It was sent what can wait, and may have to be woken for it.
@@ -102,16 +87,15 @@ struct Queue<T> {
 }
 
 impl<T: Mail> Queue<T> {
-    fn new(mailbox: Option<Arc<Mailbox<T>>>) -> Self {
+    fn new(mailbox: &Arc<Mailbox<T>>) -> Self {
         Self {
-            mailbox,
+            mailbox: Arc::clone(mailbox),
             envelopes: VecDeque::new(),
             owes_wake: false,
         }
     }
 
     fn push(&mut self, number: u64, after: Option<After>, message: T) {
-        debug_assert!(self.mailbox.is_some(), "its owner sends there");
         self.envelopes.push_back(Envelope {
             number,
             after,
@@ -141,12 +125,11 @@ impl<T: Mail> Queue<T> {
                 after,
                 message,
             } = envelope;
-            let mailbox = self.mailbox.as_ref().expect("its owner sends there");
             let sent = if message.can_wait() {
                 self.owes_wake = true;
-                mailbox.send_for_later(message)
+                self.mailbox.send_for_later(message)
             } else {
-                mailbox.send(message)
+                self.mailbox.send(message)
             };
             if let Err(message) = sent {
                 self.envelopes.push_front(Envelope {
@@ -164,10 +147,8 @@ impl<T: Mail> Queue<T> {
     /// Wakes the receiver of what can wait, if it has to be. Behind all other wake-ups, since each
     /// takes as long as a record does.
     fn wake(&mut self) {
-        if std::mem::take(&mut self.owes_wake)
-            && let Some(mailbox) = &self.mailbox
-        {
-            mailbox.wake_for_later();
+        if std::mem::take(&mut self.owes_wake) {
+            self.mailbox.wake_for_later();
         }
     }
 }
@@ -198,7 +179,8 @@ pub struct Outbox {
     checkpointer: Queue<CheckpointerMessage>,
     control: Queue<ControlMessage>,
     workers: Vec<Queue<WorkerMessage>>,
-    reconciler: Queue<ReconcilerMessage>,
+    /// `None`: there is no reconciler.
+    reconciler: Option<Queue<ReconcilerMessage>>,
     /// Envelopes queued so far.
     queued: u64,
 }
@@ -206,14 +188,14 @@ pub struct Outbox {
 impl Outbox {
     /// An outbox for these mailboxes.
     #[must_use]
-    pub fn new(receivers: Receivers) -> Self {
-        let workers = receivers.workers.into_iter();
+    pub fn new(mailboxes: &Mailboxes) -> Self {
+        let workers = mailboxes.workers.iter();
         Self {
-            reader: Queue::new(receivers.reader),
-            checkpointer: Queue::new(receivers.checkpointer),
-            control: Queue::new(receivers.control),
-            workers: workers.map(|worker| Queue::new(Some(worker))).collect(),
-            reconciler: Queue::new(receivers.reconciler),
+            reader: Queue::new(&mailboxes.reader),
+            checkpointer: Queue::new(&mailboxes.checkpointer),
+            control: Queue::new(&mailboxes.control),
+            workers: workers.map(Queue::new).collect(),
+            reconciler: mailboxes.reconciler.as_ref().map(Queue::new),
             queued: 0,
         }
     }
@@ -260,9 +242,9 @@ impl Outbox {
 
     /// Queues a message for the reconciler, where there is one.
     pub fn reconciler(&mut self, message: ReconcilerMessage) {
-        if self.reconciler.mailbox.is_some() {
-            let number = self.number();
-            self.reconciler.push(number, None, message);
+        let number = self.number();
+        if let Some(reconciler) = &mut self.reconciler {
+            reconciler.push(number, None, message);
         }
     }
 
@@ -277,7 +259,9 @@ impl Outbox {
                 has_delivered |= self.workers[index].deliver(oldest);
             }
             has_delivered |= self.reader.deliver(self.oldest());
-            has_delivered |= self.reconciler.deliver(self.oldest());
+            let oldest = self.oldest();
+            let reconciler = self.reconciler.as_mut();
+            has_delivered |= reconciler.is_some_and(|reconciler| reconciler.deliver(oldest));
             if !has_delivered {
                 self.checkpointer.wake();
                 self.reader.wake();
@@ -331,7 +315,7 @@ impl Outbox {
             reader: self.reader.oldest(),
             checkpointer: self.checkpointer.oldest(),
             workers: workers.min().unwrap_or(u64::MAX),
-            reconciler: self.reconciler.oldest(),
+            reconciler: self.reconciler.as_ref().map_or(u64::MAX, Queue::oldest),
         }
     }
 
@@ -384,40 +368,21 @@ impl Ordered<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::mailbox::NoWaker;
     use crate::replay::messages::BackendId;
     use crate::replay::reachability::KnownOutages;
 
     const BACKEND: BackendId = BackendId(0);
 
     struct Fixture {
-        reader: Arc<Mailbox<ReaderMessage>>,
-        checkpointer: Arc<Mailbox<CheckpointerMessage>>,
-        control: Arc<Mailbox<ControlMessage>>,
-        workers: Vec<Arc<Mailbox<WorkerMessage>>>,
+        mailboxes: Mailboxes,
         outbox: Outbox,
     }
 
-    fn mailbox<T>() -> Arc<Mailbox<T>> {
-        Arc::new(Mailbox::new(1, Box::new(NoWaker)))
-    }
-
     fn fixture() -> Fixture {
-        let (reader, checkpointer, control) = (mailbox(), mailbox(), mailbox());
-        let workers = vec![mailbox(), mailbox()];
-        let outbox = Outbox::new(Receivers {
-            reconciler: None,
-            reader: Some(Arc::clone(&reader)),
-            checkpointer: Some(Arc::clone(&checkpointer)),
-            control: Some(Arc::clone(&control)),
-            workers: workers.clone(),
-        });
+        let mailboxes = Mailboxes::without_wakers(2, 1);
         Fixture {
-            reader,
-            checkpointer,
-            control,
-            workers,
-            outbox,
+            outbox: Outbox::new(&mailboxes),
+            mailboxes,
         }
     }
 
@@ -444,7 +409,8 @@ mod tests {
         }
         for epoch in 0..3 {
             assert_eq!(fixture.outbox.deliver(), epoch == 2);
-            let Some(ReaderMessage::Up { epoch: got, .. }) = fixture.reader.receive() else {
+            let Some(ReaderMessage::Up { epoch: got, .. }) = fixture.mailboxes.reader.receive()
+            else {
                 panic!("envelope {epoch}");
             };
             assert_eq!(got, epoch);
@@ -455,21 +421,25 @@ mod tests {
     #[test]
     fn the_reader_receives_up_after_every_worker_has_been_told() {
         let mut fixture = fixture();
-        fixture.workers[1].send(ttl()).unwrap();
+        fixture.mailboxes.workers[1].send(ttl()).unwrap();
         fixture.outbox.workers(ttl);
         fixture.outbox.after(After::Workers).reader(up(0));
         assert!(!fixture.outbox.deliver());
-        assert_eq!(fixture.workers[0].len(), 1);
-        assert!(fixture.reader.is_empty(), "worker 1 does not know yet");
-        fixture.workers[1].receive();
+        assert_eq!(fixture.mailboxes.workers[0].len(), 1);
+        assert!(
+            fixture.mailboxes.reader.is_empty(),
+            "worker 1 does not know yet"
+        );
+        fixture.mailboxes.workers[1].receive();
         assert!(fixture.outbox.deliver());
-        assert_eq!(fixture.reader.len(), 1);
+        assert_eq!(fixture.mailboxes.reader.len(), 1);
     }
 
     #[test]
     fn an_envelope_does_not_wait_for_what_was_queued_after_it() {
         let mut fixture = fixture();
         fixture
+            .mailboxes
             .checkpointer
             .send(CheckpointerMessage::Stop)
             .unwrap();
@@ -478,13 +448,18 @@ mod tests {
         fixture.outbox.after(After::Checkpointer).workers(ttl);
         fixture.outbox.checkpointer(CheckpointerMessage::Stop);
         assert!(!fixture.outbox.deliver());
-        assert_eq!(fixture.reader.len(), 1, "its workers have been told");
+        assert_eq!(
+            fixture.mailboxes.reader.len(),
+            1,
+            "its workers have been told"
+        );
     }
 
     #[test]
     fn everyone_receives_a_flush_after_the_checkpointer() {
         let mut fixture = fixture();
         fixture
+            .mailboxes
             .checkpointer
             .send(CheckpointerMessage::Stop)
             .unwrap();
@@ -493,16 +468,22 @@ mod tests {
         fixture.outbox.after(After::Checkpointer).workers(ttl);
         fixture.outbox.after(After::Checkpointer).reader(up(1));
         assert!(!fixture.outbox.deliver());
-        assert!(fixture.workers[0].is_empty() && fixture.reader.is_empty());
-        fixture.checkpointer.receive();
+        assert!(fixture.mailboxes.workers[0].is_empty() && fixture.mailboxes.reader.is_empty());
+        fixture.mailboxes.checkpointer.receive();
         assert!(fixture.outbox.deliver());
-        assert_eq!((fixture.workers[0].len(), fixture.reader.len()), (1, 1));
+        assert_eq!(
+            (
+                fixture.mailboxes.workers[0].len(),
+                fixture.mailboxes.reader.len()
+            ),
+            (1, 1)
+        );
     }
 
     #[test]
     fn the_controller_hears_of_a_flush_after_the_reader_has_its_plan() {
         let mut fixture = fixture();
-        fixture.reader.send(up(0)).unwrap();
+        fixture.mailboxes.reader.send(up(0)).unwrap();
         fixture.outbox.reader(up(1));
         let flushed = ControlMessage::Flushed {
             backend: BACKEND,
@@ -512,12 +493,15 @@ mod tests {
         let done = ControlMessage::CheckpointerDone;
         fixture.outbox.control(done);
         assert!(!fixture.outbox.deliver());
-        assert!(fixture.control.is_empty(), "nor what comes after it");
+        assert!(
+            fixture.mailboxes.control.is_empty(),
+            "nor what comes after it"
+        );
         assert!(!fixture.outbox.has_all(After::LogReader));
         fixture.outbox.forget_reader();
         assert!(fixture.outbox.has_all(After::LogReader));
         assert!(!fixture.outbox.deliver());
-        let received = fixture.control.receive();
+        let received = fixture.mailboxes.control.receive();
         assert!(matches!(received, Some(ControlMessage::Flushed { .. })));
         assert!(fixture.outbox.deliver());
     }

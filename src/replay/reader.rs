@@ -56,20 +56,17 @@ use crate::ledger::identity::LogKey;
 use crate::ledger::segment::SegmentDone;
 use crate::limits::{BODY_PIECES_MAX, CHUNKS_MISSED, MAILBOX_MESSAGES};
 use crate::replay::agenda::Agenda;
-use crate::replay::chunk::BufferReturns;
 use crate::replay::dirty_flags::DirtyFlags;
 use crate::replay::disk::{Disk, OpenFile};
-use crate::replay::links::ReaderLinks;
+use crate::replay::links::Links;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
     BackendId, BackendInfo, BackendMessage, CheckpointerMessage, Component, ControlMessage, Epoch,
-    Fed, FileId, ReaderMessage, ReaderSettings, ResumePlan, SegmentId,
+    FileId, ReaderMessage, ReaderSettings, ResumePlan, SegmentId,
 };
-use crate::replay::outbox::{Outbox, Receivers};
+use crate::replay::outbox::Outbox;
 use crate::replay::reachability::KnownOutages;
 pub use crate::replay::turn::Turn;
-use crate::replay::vec_pool::VecPool;
-use crate::status::counters::ServerCounters;
 
 use buffers::{Buffers, ReaderBounds};
 use points::WaitingPoint;
@@ -101,12 +98,7 @@ pub struct LogReader<D: Disk> {
     settings: ReaderSettings,
     bounds: ReaderBounds,
     rules: ReaderRules,
-    mailbox: Arc<Mailbox<ReaderMessage>>,
-    checkpointer: Arc<Mailbox<CheckpointerMessage>>,
-    returns: Arc<BufferReturns>,
-    dirty_flags: Arc<DirtyFlags>,
-    fed_pool: Arc<VecPool<Fed>>,
-    counters: Arc<ServerCounters>,
+    links: Links,
     outbox: Outbox,
     splitter: Splitter,
     buffers: Buffers,
@@ -175,7 +167,7 @@ impl Wake {
 impl<D: Disk> LogReader<D> {
     /// A reader that knows no backend yet.
     #[must_use]
-    pub fn new(disk: D, settings: ReaderSettings, rules: ReaderRules, links: ReaderLinks) -> Self {
+    pub fn new(disk: D, settings: ReaderSettings, rules: ReaderRules, links: Links) -> Self {
         Self::with_bounds(disk, settings, rules, links, ReaderBounds::default())
     }
 
@@ -185,7 +177,7 @@ impl<D: Disk> LogReader<D> {
         disk: D,
         settings: ReaderSettings,
         rules: ReaderRules,
-        links: ReaderLinks,
+        links: Links,
         bounds: ReaderBounds,
     ) -> Self {
         Self {
@@ -193,19 +185,9 @@ impl<D: Disk> LogReader<D> {
             settings,
             bounds,
             rules,
-            mailbox: links.mailbox,
-            checkpointer: Arc::clone(&links.checkpointer),
-            returns: links.returns,
-            dirty_flags: links.dirty_flags,
-            fed_pool: links.fed_pool,
-            counters: links.counters,
-            splitter: Splitter::new(links.workers.len(), rules.written_unix),
-            outbox: Outbox::new(Receivers {
-                workers: links.workers,
-                checkpointer: Some(links.checkpointer),
-                control: Some(links.control),
-                ..Receivers::default()
-            }),
+            splitter: Splitter::new(links.mailboxes.workers.len(), rules.written_unix),
+            outbox: Outbox::new(&links.mailboxes),
+            links,
             buffers: Buffers::new(bounds),
             chunks: 0,
             scratch: Vec::new(),
@@ -232,7 +214,7 @@ impl<D: Disk> LogReader<D> {
     /// Handles messages, lists the folders that are due, reads a few pieces, and returns when it
     /// must be called again.
     pub fn turn(&mut self, now: Now) -> Turn {
-        self.mailbox.note_turn();
+        self.links.mailboxes.reader.note_turn();
         let mut wake = Wake {
             busy: false,
             until: now.after(self.settings.rescan_interval),
@@ -243,7 +225,7 @@ impl<D: Disk> LogReader<D> {
                 wake.busy = true;
                 break;
             }
-            match self.mailbox.receive() {
+            match self.links.mailboxes.reader.receive() {
                 Some(ReaderMessage::Stop) => return Turn::Stopped,
                 Some(message) => self.handle_message(message, now),
                 None => break,
@@ -260,7 +242,7 @@ impl<D: Disk> LogReader<D> {
         self.pass_points_on(now);
         self.poll_pieces(now, &mut wake);
         let held = self.buffers.bytes() as u64;
-        self.counters.memory_bytes.set(held);
+        self.links.counters.memory_bytes.set(held);
         #[cfg(debug_assertions)]
         self.check_resting(now);
         wake.at(self.sources.next_due());
@@ -283,13 +265,13 @@ impl<D: Disk> LogReader<D> {
     /// Its mailbox, on which its driver sleeps.
     #[must_use]
     pub fn mailbox(&self) -> &Mailbox<ReaderMessage> {
-        &self.mailbox
+        &self.links.mailboxes.reader
     }
 
     /// The flags by which it is told where to look.
     #[must_use]
     pub fn dirty_flags(&self) -> &DirtyFlags {
-        &self.dirty_flags
+        &self.links.dirty_flags
     }
 
     /// A backend's description; `None` if it knows none.
@@ -309,17 +291,18 @@ impl<D: Disk> LogReader<D> {
     /// something has come meanwhile: then it must not. After blocking, call the mailbox's `awake`.
     #[must_use]
     pub fn prepare_sleep(&self) -> bool {
-        self.mailbox
-            .prepare_sleep_unless(|| self.dirty_flags.are_pending() || !self.returns.is_empty())
+        self.links.mailboxes.reader.prepare_sleep_unless(|| {
+            self.links.dirty_flags.are_pending() || !self.links.returns.is_empty()
+        })
     }
 
     /// Tells whether credit and buffers are needed; the checkpointer may have left waiting what
     /// leads to credit.
     fn tell_need(&self) {
         let has_read_all = self.has_read_all();
-        self.mailbox.set_content(has_read_all);
+        self.links.mailboxes.reader.set_content(has_read_all);
         if !has_read_all {
-            self.checkpointer.wake_content();
+            self.links.mailboxes.checkpointer.wake_content();
         }
     }
 
@@ -465,7 +448,7 @@ impl<D: Disk> LogReader<D> {
         }
         source.begin_epoch(epoch);
         for batch in self.outbox.take_batches(backend) {
-            self.returns.release(batch.chunk);
+            self.links.returns.release(batch.chunk);
         }
         self.outbox.checkpointer(CheckpointerMessage::Of(
             backend,
@@ -539,7 +522,7 @@ impl<D: Disk> LogReader<D> {
 
     /// Takes back buffers that were returned.
     fn handle_returns(&mut self) {
-        while let Some(returned) = self.returns.receive() {
+        while let Some(returned) = self.links.returns.receive() {
             self.chunks -= usize::from(!returned.is_body);
             if let Some(source) = self.source_mut(returned.backend) {
                 match returned.is_body {

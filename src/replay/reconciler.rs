@@ -37,10 +37,10 @@ use crate::reconcile::comparison::ComparisonSettings;
 use crate::reconcile::key::KeyId;
 use crate::reconcile::settings::ReconcileMode;
 use crate::replay::disk::Disk;
-use crate::replay::links::ReconcilerLinks;
+use crate::replay::links::Mailboxes;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{BackendId, CheckpointerMessage, ReconcilerMessage};
-use crate::replay::outbox::{Outbox, Receivers};
+use crate::replay::outbox::Outbox;
 pub use crate::replay::turn::Turn;
 
 use backend::Backend;
@@ -55,7 +55,7 @@ pub use surroundings::{Address, Surroundings};
 pub struct Reconciler<D: Disk, S> {
     disk: D,
     surroundings: S,
-    links: ReconcilerLinks,
+    mailbox: Arc<Mailbox<ReconcilerMessage>>,
     settings: ComparisonSettings,
     written_unix: fn(&[u8]) -> Option<u64>,
     outbox: Outbox,
@@ -81,21 +81,18 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
     pub fn new(
         disk: D,
         surroundings: S,
-        links: ReconcilerLinks,
+        mailbox: Arc<Mailbox<ReconcilerMessage>>,
+        mailboxes: &Mailboxes,
         settings: ComparisonSettings,
         written_unix: fn(&[u8]) -> Option<u64>,
     ) -> Self {
-        let outbox = Outbox::new(Receivers {
-            checkpointer: Some(Arc::clone(&links.checkpointer)),
-            ..Receivers::default()
-        });
         Self {
             disk,
             surroundings,
-            links,
+            mailbox,
             settings,
             written_unix,
-            outbox,
+            outbox: Outbox::new(mailboxes),
             backends: BTreeMap::new(),
             by_name: BTreeMap::new(),
             count_at: Duration::ZERO,
@@ -111,13 +108,13 @@ impl<D: Disk, S: Surroundings> Reconciler<D, S> {
     /// Its mailbox, on which its driver sleeps.
     #[must_use]
     pub fn mailbox(&self) -> &Mailbox<ReconcilerMessage> {
-        &self.links.mailbox
+        &self.mailbox
     }
 
     /// Handles messages and deadlines, and takes every comparison a step further.
     pub fn turn(&mut self, now: Now) -> Turn {
-        self.links.mailbox.note_turn();
-        while let Some(message) = self.links.mailbox.receive() {
+        self.mailbox.note_turn();
+        while let Some(message) = self.mailbox.receive() {
             self.handle_message(message, now);
         }
         if self.is_stopped {

@@ -23,13 +23,13 @@ use crate::pace::Bucket;
 use crate::replay::batch_table::BatchTable;
 use crate::replay::chunk::{Chunk, Share};
 use crate::replay::lane::{Lane, LaneContext, LaneSettings, Results, Step};
-use crate::replay::links::WorkerLinks;
+use crate::replay::links::Links;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
     BackendId, BackendMessage, Batch, BodyReader, BodyRequest, CheckpointerMessage, Epoch,
     ReaderMessage, WorkerMessage,
 };
-use crate::replay::outbox::{After, Outbox, Receivers};
+use crate::replay::outbox::{After, Outbox};
 use crate::status::counters::BackendCounters;
 
 use self::backend_lanes::BackendLanes;
@@ -50,8 +50,8 @@ struct Slot {
 /// See the module.
 pub struct Worker {
     index: usize,
-    workers: usize,
-    links: WorkerLinks,
+    mailbox: Arc<Mailbox<WorkerMessage>>,
+    links: Links,
     /// By their ids.
     backends: Vec<Option<BackendLanes>>,
     slots: Vec<Slot>,
@@ -79,19 +79,13 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Worker `index` of `workers`; `seed` is for jitter.
+    /// Worker `index`; `seed` is for jitter.
     #[must_use]
-    pub fn new(index: usize, workers: usize, links: WorkerLinks, seed: u64) -> Self {
-        assert!(index < workers, "a worker is one of them");
-        let outbox = Outbox::new(Receivers {
-            reader: Some(Arc::clone(&links.reader)),
-            checkpointer: Some(Arc::clone(&links.checkpointer)),
-            control: Some(Arc::clone(&links.control)),
-            ..Receivers::default()
-        });
+    pub fn new(index: usize, links: Links, seed: u64) -> Self {
         Self {
             index,
-            workers,
+            mailbox: Arc::clone(&links.mailboxes.workers[index]),
+            outbox: Outbox::new(&links.mailboxes),
             links,
             backends: Vec::new(),
             slots: Vec::new(),
@@ -99,7 +93,6 @@ impl Worker {
             ready: VecDeque::new(),
             actions: VecDeque::new(),
             held: BatchTable::default(),
-            outbox,
             earliest: Duration::MAX,
             first_slot: 0,
             to_hand_over: Vec::new(),
@@ -114,7 +107,7 @@ impl Worker {
     /// Its mailbox, for its driver's sleep.
     #[must_use]
     pub fn mailbox(&self) -> &Mailbox<WorkerMessage> {
-        &self.links.mailbox
+        &self.mailbox
     }
 
     /// Whether it has been told to end.
@@ -125,8 +118,8 @@ impl Worker {
 
     /// Takes what is in the mailbox.
     pub fn receive_messages(&mut self, now: Now) {
-        self.links.mailbox.note_turn();
-        while let Some(message) = self.links.mailbox.receive() {
+        self.mailbox.note_turn();
+        while let Some(message) = self.mailbox.receive() {
             match message {
                 WorkerMessage::Batch(batch) => self.take_batch(batch),
                 WorkerMessage::Body(reader, piece) => self.take_body(reader, piece, now),
@@ -278,7 +271,7 @@ impl Worker {
             .held
             .hold(batch.chunk, batch.origin, batch.body, records);
         for fed in &batch.records {
-            let slot = slots[usize::from(fed.lane) / self.workers];
+            let slot = slots[usize::from(fed.lane) / self.links.mailboxes.workers.len()];
             debug_assert_eq!(self.slots[slot].lane.number(), fed.lane);
             self.slots[slot].lane.push(key, fed);
             if !self.slots[slot].queued {
@@ -323,7 +316,7 @@ impl Worker {
                 )
             });
         for lane in (self.index..settings.lanes as usize)
-            .step_by(self.workers)
+            .step_by(self.links.mailboxes.workers.len())
             .skip(slots.len())
         {
             let lane = u16::try_from(lane).expect("lanes are counted in u16");

@@ -164,13 +164,8 @@ impl Server {
         };
         let disk = || RealDisk::new(logs.to_owned(), state.to_owned());
         Self {
-            reader: LogReader::new(disk(), settings, rules, links.for_reader()),
-            checkpointer: Checkpointer::new(
-                disk(),
-                links.for_checkpointer(),
-                checkpointer_settings,
-                1,
-            ),
+            reader: LogReader::new(disk(), settings, rules, links.clone()),
+            checkpointer: Checkpointer::new(disk(), links.clone(), checkpointer_settings),
             links,
             info: BackendInfo {
                 id: BACKEND,

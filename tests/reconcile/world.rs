@@ -18,7 +18,7 @@ use hustdbsync::internals::reconcile::difference::{Difference, FILE_NAME, Line, 
 use hustdbsync::internals::reconcile::settings::{ReconcileMode, ReconcileSettings};
 use hustdbsync::internals::reconcile::table::Table;
 use hustdbsync::internals::replay::dirty_flags::BackendDirtyFlags;
-use hustdbsync::internals::replay::links::ReconcilerLinks;
+use hustdbsync::internals::replay::links::Mailboxes;
 use hustdbsync::internals::replay::mailbox::{Mailbox, NoWaker};
 use hustdbsync::internals::replay::messages::{
     BackendId, BackendInfo, CheckpointerMessage, FinishedLog, ReconcilerMessage,
@@ -798,9 +798,9 @@ fn reconciler(
     checkpointer: &Arc<Mailbox<CheckpointerMessage>>,
     reconcile: ReconcileSettings,
 ) -> Reconciler<TestDisk, Known> {
-    let links = ReconcilerLinks {
-        mailbox: Arc::clone(mailbox),
+    let mailboxes = Mailboxes {
         checkpointer: Arc::clone(checkpointer),
+        ..Mailboxes::without_wakers(0, 1)
     };
     let settings = ComparisonSettings {
         reconcile,
@@ -815,5 +815,13 @@ fn reconciler(
         progress_answers_max: RECONCILE_PROGRESS_ANSWERS,
         keepalive_interval: Duration::from_secs(30),
     };
-    Reconciler::new(disk.clone(), Known(table()), links, settings, written_unix)
+    let mailbox = Arc::clone(mailbox);
+    Reconciler::new(
+        disk.clone(),
+        Known(table()),
+        mailbox,
+        &mailboxes,
+        settings,
+        written_unix,
+    )
 }

@@ -15,7 +15,7 @@ use hustdbsync::internals::replay::controller::{
 };
 use hustdbsync::internals::replay::ending::Over;
 use hustdbsync::internals::replay::lane::LaneSettings;
-use hustdbsync::internals::replay::links::ControllerLinks;
+use hustdbsync::internals::replay::links::Links;
 use hustdbsync::internals::replay::messages::{BackendId, BackendInfo};
 use hustdbsync::internals::replay::monitor::Monitor;
 
@@ -110,7 +110,7 @@ pub(crate) fn settings(plan: &Plan) -> ControllerSettings {
 }
 
 impl Control {
-    pub(crate) fn new(links: ControllerLinks, plan: &Plan, seed: u64, now: Now) -> Self {
+    pub(crate) fn new(links: &Links, plan: &Plan, seed: u64, now: Now) -> Self {
         Self {
             core: Controller::new(links, rules(), settings(plan), seed, now),
             errands: Vec::new(),

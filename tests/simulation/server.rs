@@ -100,26 +100,25 @@ impl Server {
         let workers = (0..plan.workers).map(|index| {
             let seed = seed ^ index as u64;
             Driven {
-                worker: Worker::new(index, plan.workers, links.for_worker(index), seed),
+                worker: Worker::new(index, links.clone(), seed),
                 by_slot: Vec::new(),
                 arrivals: VecDeque::new(),
             }
         });
         Self {
-            control: Control::new(links.for_controller(), plan, seed, now),
+            control: Control::new(&links, plan, seed, now),
             reader: LogReader::with_bounds(
                 disk.inner.clone(),
                 plan.reader.clone(),
                 rules,
-                links.for_reader(),
+                links.clone(),
                 plan.bounds,
             ),
             // It says nothing of what it lists.
             checkpointer: Checkpointer::new(
                 disk.inner.unobserved(),
-                links.for_checkpointer(),
+                links.clone(),
                 plan.checkpointer.clone(),
-                plan.workers,
             ),
             workers: workers.collect(),
             threads,

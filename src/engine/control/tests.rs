@@ -14,8 +14,8 @@ use crate::config::{Config, Login};
 use crate::engine::listen_options::listener_options;
 use crate::engine::waker::PollWaker;
 use crate::fake_hustdb::{FakeHustdb, Options};
-use crate::replay::dirty_flags::DirtyFlags;
-use crate::replay::mailbox::{Mailbox, NoWaker};
+use crate::replay::links::Mailboxes;
+use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
     BackendId, BackendMessage, CheckpointerMessage, ControlMessage, Epoch, ReaderMessage, Trouble,
     WorkerMessage,
@@ -29,10 +29,6 @@ struct Bench {
     address: SocketAddr,
     logs: tempfile::TempDir,
     thread: JoinHandle<io::Result<Ending>>,
-}
-
-fn mailbox<T>(capacity: usize) -> Arc<Mailbox<T>> {
-    Arc::new(Mailbox::new(capacity, Box::new(NoWaker)))
 }
 
 /// Longer than anything takes on a machine that is busy with other things.
@@ -67,18 +63,13 @@ impl Bench {
         let poll = Poll::new().unwrap();
         let waker = PollWaker::new(&poll, WAKER).unwrap();
         let own = Arc::new(Mailbox::new(64, Box::new(waker)));
-        let reader = mailbox(capacity);
+        let mailboxes = Mailboxes {
+            control: Arc::clone(&own),
+            ..Mailboxes::without_wakers(2, capacity)
+        };
         let links = ControlLinks {
-            controller: ControllerLinks {
-                reconciler: None,
-                mailbox: Arc::clone(&own),
-                reader: Arc::clone(&reader),
-                checkpointer: mailbox(capacity),
-                workers: vec![mailbox(capacity), mailbox(capacity)],
-                dirty_flags: Arc::new(DirtyFlags::new(Arc::clone(&reader))),
-            },
-            shared: Arc::new(Shared::new(Arc::clone(&own))),
-            counters: Arc::default(),
+            replay: Links::new(mailboxes, 1, 1),
+            shared: Arc::new(Shared::new(own)),
             threads: Vec::new(),
         };
         let logs = tempfile::tempdir().unwrap();
@@ -112,13 +103,13 @@ impl Bench {
     }
 
     fn tell(&self, message: ControlMessage) {
-        self.links.controller.mailbox.send(message).unwrap();
+        self.links.replay.mailboxes.control.send(message).unwrap();
     }
 
     fn tell_when_there_is_room(&self, message: ControlMessage) {
         let mut message = Some(message);
         eventually("room", || {
-            let unsent = self.links.controller.mailbox.send(message.take()?);
+            let unsent = self.links.replay.mailboxes.control.send(message.take()?);
             message = unsent.err();
             message.is_none().then_some(())
         });
@@ -132,12 +123,12 @@ impl Bench {
     /// The reader, then the checkpointer, get to know the first backend.
     fn find_and_meet(&self, name: &str) {
         self.find(name);
-        let ReaderMessage::Backend(info) = next(&self.links.controller.reader) else {
+        let ReaderMessage::Backend(info) = next(&self.links.replay.mailboxes.reader) else {
             panic!("the reader first meets the backend");
         };
         assert_eq!((info.id, &*info.name), (FIRST, name));
         assert!(matches!(
-            next(&self.links.controller.checkpointer),
+            next(&self.links.replay.mailboxes.checkpointer),
             CheckpointerMessage::Backend(_)
         ));
         self.tell(ControlMessage::OutagesRead {
@@ -148,7 +139,7 @@ impl Bench {
 
     /// Every worker, then the reader, hear that it is up.
     fn expect_open(&self, epoch: Epoch, at: SocketAddr) {
-        for worker in &self.links.controller.workers {
+        for worker in &self.links.replay.mailboxes.workers {
             let WorkerMessage::Open {
                 backend,
                 epoch: opened,
@@ -161,7 +152,7 @@ impl Bench {
             assert_eq!((backend, opened, address), (FIRST, epoch, at));
         }
         assert!(matches!(
-            next(&self.links.controller.reader),
+            next(&self.links.replay.mailboxes.reader),
             ReaderMessage::Up { backend: FIRST, epoch: up, .. } if up == epoch
         ));
     }
@@ -170,16 +161,16 @@ impl Bench {
     /// in flight may be answered.
     fn expect_flush(&self, epoch: Epoch) -> bool {
         assert!(matches!(
-            next(&self.links.controller.checkpointer),
+            next(&self.links.replay.mailboxes.checkpointer),
             CheckpointerMessage::Of(FIRST, BackendMessage::Flush { epoch: flushed })
                 if flushed == epoch
         ));
         assert!(matches!(
-            next(&self.links.controller.reader),
+            next(&self.links.replay.mailboxes.reader),
             ReaderMessage::Down { backend: FIRST, epoch: down } if down == epoch
         ));
         let mut drains = false;
-        for worker in &self.links.controller.workers {
+        for worker in &self.links.replay.mailboxes.workers {
             let WorkerMessage::Flush {
                 epoch: flushed,
                 drain_until,
@@ -229,7 +220,7 @@ impl Bench {
     fn stop(self) {
         self.links.shared.stop();
         eventually("Stop", || {
-            match self.links.controller.checkpointer.receive() {
+            match self.links.replay.mailboxes.checkpointer.receive() {
                 Some(CheckpointerMessage::Of(_, BackendMessage::Flush { epoch })) => {
                     self.flushed(epoch);
                     None
@@ -240,8 +231,8 @@ impl Bench {
         });
         self.tell(ControlMessage::CheckpointerDone);
         let (reader, workers) = (
-            Arc::clone(&self.links.controller.reader),
-            self.links.controller.workers.clone(),
+            Arc::clone(&self.links.replay.mailboxes.reader),
+            self.links.replay.mailboxes.workers.clone(),
         );
         // They would take their mail.
         while reader.receive().is_some() {}
@@ -289,7 +280,7 @@ fn one_that_is_there_is_opened_and_trusted_with_ttls_after_the_hold() {
     let bench = Bench::start();
     bench.find_and_meet(&backend.name());
     bench.expect_open(0, backend.addr());
-    let worker = &bench.links.controller.workers[0];
+    let worker = &bench.links.replay.mailboxes.workers[0];
     eventually("ttl", || {
         matches!(
             worker.receive(),
@@ -322,7 +313,7 @@ fn a_quick_restart_does_not_go_unseen() {
     let bench = Bench::start();
     bench.find_and_meet(&backend.name());
     bench.expect_open(0, backend.addr());
-    let worker = &bench.links.controller.workers[0];
+    let worker = &bench.links.replay.mailboxes.workers[0];
     let ttl = |wanted: bool| {
         matches!(worker.receive(), Some(WorkerMessage::Ttl { ready, .. }) if ready == wanted)
             .then_some(())
@@ -332,7 +323,7 @@ fn a_quick_restart_does_not_go_unseen() {
     // The probe that follows the loss may find it back or still gone: records with a ttl are held
     // back, or all are.
     eventually("held back", || {
-        let flush = match bench.links.controller.checkpointer.receive() {
+        let flush = match bench.links.replay.mailboxes.checkpointer.receive() {
             Some(CheckpointerMessage::Of(_, BackendMessage::Flush { epoch })) => {
                 bench.flushed(epoch);
                 Some(())
@@ -368,11 +359,11 @@ fn a_wrong_password_pauses_the_backend_until_another_is_read() {
     assert!(bench.ask("/v1/status").contains("\"state\":\"refused\""));
     bench.links.shared.reload();
     assert!(matches!(
-        next(&bench.links.controller.checkpointer),
+        next(&bench.links.replay.mailboxes.checkpointer),
         CheckpointerMessage::Settings(_)
     ));
     eventually("Open", || {
-        match bench.links.controller.workers[0].receive() {
+        match bench.links.replay.mailboxes.workers[0].receive() {
             Some(WorkerMessage::Open { epoch: 1, .. }) => Some(()),
             _ => None,
         }
@@ -387,10 +378,16 @@ fn has_questions_are_answered_while_nobody_takes_any_mail() {
     for _ in 0..2 {
         let _ = bench
             .links
-            .controller
+            .replay
+            .mailboxes
             .checkpointer
             .send(CheckpointerMessage::Stop);
-        let _ = bench.links.controller.reader.send(ReaderMessage::Stop);
+        let _ = bench
+            .links
+            .replay
+            .mailboxes
+            .reader
+            .send(ReaderMessage::Stop);
     }
     bench.find(&backend.name());
     bench.wait_for_status("\"state\":\"up\"");
@@ -413,21 +410,21 @@ fn the_end_lets_what_is_in_flight_be_answered_and_stops_the_checkpointer_first()
     bench.links.shared.stop();
     assert!(bench.expect_flush(1), "what is in flight may be answered");
     assert!(
-        bench.links.controller.checkpointer.is_empty(),
+        bench.links.replay.mailboxes.checkpointer.is_empty(),
         "not before everyone let go"
     );
     bench.flushed(1);
     assert!(matches!(
-        next(&bench.links.controller.checkpointer),
+        next(&bench.links.replay.mailboxes.checkpointer),
         CheckpointerMessage::Stop
     ));
-    assert!(bench.links.controller.reader.is_empty());
+    assert!(bench.links.replay.mailboxes.reader.is_empty());
     bench.tell(ControlMessage::CheckpointerDone);
     assert!(matches!(
-        next(&bench.links.controller.reader),
+        next(&bench.links.replay.mailboxes.reader),
         ReaderMessage::Stop
     ));
-    for worker in &bench.links.controller.workers {
+    for worker in &bench.links.replay.mailboxes.workers {
         assert!(matches!(next_but_ttl(worker), WorkerMessage::Stop));
     }
     assert_eq!(bench.end(), Ending::Clean);
@@ -442,7 +439,7 @@ fn an_end_that_not_everyone_lets_go_for_is_cut_when_its_time_is_up() {
     bench.links.shared.stop();
     bench.expect_flush(1);
     assert!(matches!(
-        next(&bench.links.controller.checkpointer),
+        next(&bench.links.replay.mailboxes.checkpointer),
         CheckpointerMessage::Stop
     ));
     bench.tell(ControlMessage::CheckpointerDone);
@@ -463,7 +460,7 @@ impl Bench {
     /// The checkpointer is asked what is left of a backend.
     fn expect_asked(&self, backend: BackendId) {
         eventually("AskLeft", || {
-            match self.links.controller.checkpointer.receive() {
+            match self.links.replay.mailboxes.checkpointer.receive() {
                 Some(CheckpointerMessage::AskLeft { backend: asked }) => {
                     assert_eq!(asked, backend);
                     Some(())
@@ -483,14 +480,14 @@ impl Bench {
 
     /// Every worker, then the reader, are told to forget the first backend.
     fn expect_forget(&self) {
-        for worker in &self.links.controller.workers {
+        for worker in &self.links.replay.mailboxes.workers {
             assert!(matches!(
                 next_but_ttl(worker),
                 WorkerMessage::Forget { backend: FIRST }
             ));
         }
         assert!(matches!(
-            next(&self.links.controller.reader),
+            next(&self.links.replay.mailboxes.reader),
             ReaderMessage::Forget { backend: FIRST }
         ));
     }
@@ -529,7 +526,7 @@ fn one_whose_folder_is_gone_is_forgotten_and_its_place_is_anothers() {
     let body = bench.ask("/sync_status?backend_count=9");
     assert!(body.contains("\"processed_items\": 70") && body.contains("\"synced_items\": 50"));
     bench.find(NOBODY);
-    let ReaderMessage::Backend(info) = next(&bench.links.controller.reader) else {
+    let ReaderMessage::Backend(info) = next(&bench.links.replay.mailboxes.reader) else {
         panic!("the reader first meets the backend");
     };
     assert_ne!(info.id, FIRST);
@@ -557,7 +554,7 @@ fn one_that_is_up_is_flushed_and_asked_for_again_before_it_is_forgotten() {
     backend.kill().unwrap();
     bench.find(&name);
     bench.forgotten();
-    let ReaderMessage::Backend(info) = next(&bench.links.controller.reader) else {
+    let ReaderMessage::Backend(info) = next(&bench.links.replay.mailboxes.reader) else {
         panic!("the reader meets it anew");
     };
     assert_eq!((info.id == FIRST, &*info.name), (false, &*name));
@@ -591,7 +588,7 @@ fn there_is_room_again_once_one_is_forgotten() {
     bench.tell_when_there_is_room(ControlMessage::BackendFound("127.0.0.2:1".to_owned()));
     bench.tell_when_there_is_room(ControlMessage::FolderGone("127.0.0.1:1".to_owned()));
     eventually("AskLeft", || {
-        let message = bench.links.controller.checkpointer.receive();
+        let message = bench.links.replay.mailboxes.checkpointer.receive();
         matches!(
             message,
             Some(CheckpointerMessage::AskLeft { backend: FIRST })
@@ -602,14 +599,14 @@ fn there_is_room_again_once_one_is_forgotten() {
     bench.forgotten();
     eventually("the reader tells again", || {
         matches!(
-            bench.links.controller.reader.receive(),
+            bench.links.replay.mailboxes.reader.receive(),
             Some(ReaderMessage::TellFolders)
         )
         .then_some(())
     });
     bench.tell(ControlMessage::BackendFound("127.0.0.2:1".to_owned()));
     eventually("it is met", || {
-        match bench.links.controller.reader.receive() {
+        match bench.links.replay.mailboxes.reader.receive() {
             Some(ReaderMessage::Backend(info)) => (&*info.name == "127.0.0.2:1").then_some(()),
             _ => None,
         }

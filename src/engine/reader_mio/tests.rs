@@ -48,7 +48,7 @@ fn what_happens_in_folders_reaches_the_reader_without_a_rescan() {
             written_unix: |_| None,
             zone: String::new,
         },
-        Links::new(mailboxes, 8, 1).for_reader(),
+        Links::new(mailboxes, 8, 1),
     );
     let path = logs.path().to_owned();
     let thread = thread::spawn(move || run(reader, poll, path, Clock::default()));

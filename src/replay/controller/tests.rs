@@ -103,9 +103,9 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let mailboxes = Mailboxes::without_wakers(2, 64);
-        let links = Links::new(mailboxes.clone(), 1, 1).for_controller();
+        let links = Links::new(mailboxes.clone(), 1, 1);
         Self {
-            controller: Controller::new(links, rules(), settings(), 1, Now::default()),
+            controller: Controller::new(&links, rules(), settings(), 1, Now::default()),
             mailboxes,
             now: Duration::ZERO,
         }

@@ -457,14 +457,14 @@ impl<D: Disk> LogReader<D> {
                 epoch,
                 origin: origin.clone(),
                 chunk: Arc::clone(&chunk),
-                records: std::mem::replace(records, self.fed_pool.take()),
+                records: std::mem::replace(records, self.links.fed_pool.take()),
                 body,
             };
             self.outbox
                 .after(After::Checkpointer)
                 .worker(worker, WorkerMessage::Batch(batch));
         }
-        self.returns.release(chunk);
+        self.links.returns.release(chunk);
     }
 
     /// Advances the cursor by what was emitted, out of `read` bytes.

@@ -350,7 +350,7 @@ impl<D: Disk> LogReader<D> {
         // than theirs. Meanwhile each may have one chunk.
         let all_bytes_max = self.share_bytes() * self.shares();
         let fits_all = credit.chunk_bytes == 0 || self.buffers.out_bytes() + size <= all_bytes_max;
-        let has_place = self.chunks + pieces < self.returns.capacity();
+        let has_place = self.chunks + pieces < self.links.returns.capacity();
         has_place && fits_all && credit.fits(size, lines)
     }
 

@@ -40,7 +40,7 @@ const LISTINGS_PER_TURN: usize = 4;
 impl<D: Disk> LogReader<D> {
     /// Schedules listings for the flags that inotify has set.
     pub(super) fn handle_dirty_flags(&mut self, now: Now) {
-        let Some(hinted) = self.dirty_flags.take() else {
+        let Some(hinted) = self.links.dirty_flags.take() else {
             return;
         };
         let all = hinted.all && !failpoint!(MissOverflow);
@@ -87,7 +87,7 @@ impl<D: Disk> LogReader<D> {
         let names = match self.disk.folders(Area::Logs) {
             Ok(names) => names,
             Err(error) => {
-                self.counters.logs_listed.set(0);
+                self.links.counters.logs_listed.set(0);
                 if self.root.backoff.handle_failure(now) {
                     tracing::warn!(cause = %error, "the logs' path can't be listed; new backends \
                         are not found until it can");
@@ -137,7 +137,7 @@ impl<D: Disk> LogReader<D> {
             }
         }
         self.root_listed = true;
-        self.counters.logs_listed.set(1);
+        self.links.counters.logs_listed.set(1);
         if self.without_folder.is_none() {
             self.find_without_folder();
         }

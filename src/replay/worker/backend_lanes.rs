@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::pace::{Bucket, LongTrials};
 use crate::replay::lane::{LaneSettings, hand_over};
-use crate::replay::links::WorkerLinks;
+use crate::replay::links::Links;
 use crate::replay::messages::{BackendId, Epoch, SegmentId, Settled};
 use crate::replay::outbox::Outbox;
 use crate::status::counters::BackendCounters;
@@ -63,7 +63,7 @@ impl BackendLanes {
     }
 
     /// Puts what is settled into the outbox.
-    pub(super) fn hand_over(&mut self, links: &WorkerLinks, outbox: &mut Outbox) {
+    pub(super) fn hand_over(&mut self, links: &Links, outbox: &mut Outbox) {
         hand_over(self.backend, &mut self.settled, &links.settled_pool, outbox);
     }
 }

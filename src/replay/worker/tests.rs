@@ -127,12 +127,13 @@ fn a_rejected_line_is_kept_as_ha_wrote_it() {
     put("k").encode(&mut bytes);
     line::encode(b"[now] | ", &bytes, &mut expected);
     expected.pop();
-    let rejected = std::iter::from_fn(|| fixture.links.checkpointer.receive()).find_map(
-        |message| match message {
-            CheckpointerMessage::Of(_, BackendMessage::Rejected(one)) => Some(one),
-            _ => None,
-        },
-    );
+    let rejected =
+        std::iter::from_fn(|| fixture.links.mailboxes.checkpointer.receive()).find_map(|message| {
+            match message {
+                CheckpointerMessage::Of(_, BackendMessage::Rejected(one)) => Some(one),
+                _ => None,
+            }
+        });
     let rejected = rejected.expect("a line is rejected");
     assert_eq!(rejected.raw, expected);
     assert_eq!(rejected.reason, "bad_request");
@@ -480,6 +481,7 @@ fn while_the_checkpointer_takes_nothing_no_new_burst_goes() {
     let mut fixture = Fixture::fed(settings(), &puts(6));
     while fixture
         .links
+        .mailboxes
         .checkpointer
         .send(CheckpointerMessage::Stop)
         .is_ok()
@@ -492,7 +494,7 @@ fn while_the_checkpointer_takes_nothing_no_new_burst_goes() {
     );
     fixture.answer(0, &APPLIED.repeat(2));
     assert_eq!(fixture.bursts(), [""; 0]);
-    while fixture.links.checkpointer.receive().is_some() {}
+    while fixture.links.mailboxes.checkpointer.receive().is_some() {}
     fixture.turn();
     fixture.turn();
     assert_eq!(fixture.bursts(), ["d e f"]);

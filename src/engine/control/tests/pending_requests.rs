@@ -39,7 +39,7 @@ impl Bench {
     fn take_point(&self, name: &str) -> (String, Arc<PointBoard>) {
         let pending = begin(self.address, "POST /sync_point", LOGIN);
         let id = eventually("SyncPoint", || {
-            match self.links.controller.reader.receive() {
+            match self.links.replay.mailboxes.reader.receive() {
                 Some(ReaderMessage::SyncPoint { id, is_backend }) => {
                     assert!(is_backend(name) && !is_backend("strange"));
                     Some(id)
@@ -49,7 +49,7 @@ impl Bench {
         });
         assert!(
             self.links
-                .controller
+                .replay
                 .dirty_flags
                 .take()
                 .is_some_and(|hinted| hinted.all),
@@ -152,7 +152,7 @@ fn a_pause_flushes_as_a_death_does_and_a_resume_opens_again() {
     let probes = backend.counters().probes;
     bench.links.shared.reload();
     assert!(matches!(
-        next(&bench.links.controller.checkpointer),
+        next(&bench.links.replay.mailboxes.checkpointer),
         CheckpointerMessage::Settings(_)
     ));
     bench.flushed(1);
@@ -161,7 +161,7 @@ fn a_pause_flushes_as_a_death_does_and_a_resume_opens_again() {
     let (code, _) = bench.outbox(&format!("/v1/control/resume?backend={name}"));
     assert_eq!(code, "200");
     eventually("Open", || {
-        match bench.links.controller.workers[0].receive() {
+        match bench.links.replay.mailboxes.workers[0].receive() {
             Some(WorkerMessage::Open { epoch: 1, .. }) => Some(()),
             _ => None,
         }
@@ -182,7 +182,7 @@ fn a_rate_holds_over_a_reload_until_the_configuration_s_is_asked_for() {
     bench.expect_open(0, backend.addr());
     let settings = || {
         let WorkerMessage::Settings { settings, .. } =
-            next_but_ttl(&bench.links.controller.workers[0])
+            next_but_ttl(&bench.links.replay.mailboxes.workers[0])
         else {
             panic!("workers are told");
         };
@@ -327,7 +327,7 @@ fn what_becomes_of_rejected_lines_is_told_when_every_backend_has_been_seen_to() 
     while !outcomes.is_empty() {
         let CheckpointerMessage::Of(backend, BackendMessage::Requeue { ask, what, filter }) =
             eventually("Rework", || {
-                let message = bench.links.controller.checkpointer.receive();
+                let message = bench.links.replay.mailboxes.checkpointer.receive();
                 message.filter(|message| {
                     matches!(
                         message,
@@ -371,7 +371,7 @@ fn a_rotation_is_handed_on_and_a_drain_is_the_graceful_end() {
         "{said}"
     );
     assert!(matches!(
-        next(&bench.links.controller.checkpointer),
+        next(&bench.links.replay.mailboxes.checkpointer),
         CheckpointerMessage::Stop
     ));
     bench.tell(ControlMessage::CheckpointerDone);

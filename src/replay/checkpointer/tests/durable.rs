@@ -461,8 +461,8 @@ impl Fixture {
 
     /// Whether the worker has got its answer.
     fn has_answered(&self) -> bool {
-        let answer = self.links.workers[0].receive();
-        assert!(answer.is_none() || self.links.workers[0].receive().is_none());
+        let answer = self.links.mailboxes.workers[0].receive();
+        assert!(answer.is_none() || self.links.mailboxes.workers[0].receive().is_none());
         matches!(
             answer,
             Some(WorkerMessage::CheckpointDurable { backend: B })

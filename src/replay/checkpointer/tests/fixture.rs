@@ -9,7 +9,8 @@ use crate::ledger::file::Place;
 use crate::ledger::identity::{Identity, LastRead};
 use crate::ledger::rejected::{self, Piece, RejectedLine};
 use crate::ledger::segment::NewSegment;
-use crate::replay::checkpointer::{Checkpointer, CheckpointerLinks, Turn};
+use crate::replay::checkpointer::{Checkpointer, Turn};
+use crate::replay::links::{Links, Mailboxes};
 use crate::replay::mailbox::{Mailbox, NoWaker};
 use crate::replay::messages::{
     AwayLog, BackendId, BackendInfo, BackendMessage, CheckpointerMessage, CheckpointerSettings,
@@ -18,7 +19,6 @@ use crate::replay::messages::{
 };
 use crate::replay::outcome::Settlement;
 use crate::replay::testdisk::TestDisk;
-use crate::replay::vec_pool::VecPool;
 use crate::status::counters::{BackendCounters, Counts};
 use crate::status::sync_point::PointBoard;
 
@@ -35,7 +35,7 @@ pub(super) struct Fixture {
     pub(super) now: Now,
     pub(super) settings: CheckpointerSettings,
     pub(super) checkpointer: Checkpointer<TestDisk>,
-    pub(super) links: CheckpointerLinks,
+    pub(super) links: Links,
     counters: Arc<BackendCounters>,
     /// What the reader was told since it was last asked.
     pub(super) fed: Vec<ReaderMessage>,
@@ -45,17 +45,13 @@ pub(super) struct Fixture {
     pub(super) outages: Option<Result<Option<Vec<u8>>, ()>>,
 }
 
-fn links() -> CheckpointerLinks {
-    CheckpointerLinks {
+fn links() -> Links {
+    let mailboxes = Mailboxes {
+        checkpointer: Arc::new(Mailbox::new(4096, Box::new(NoWaker))),
         reconciler: Some(Arc::new(Mailbox::new(4, Box::new(NoWaker)))),
-        mailbox: Arc::new(Mailbox::new(4096, Box::new(NoWaker))),
-        reader: Arc::new(Mailbox::new(4, Box::new(NoWaker))),
-        control: Arc::new(Mailbox::new(4, Box::new(NoWaker))),
-        workers: (0..WORKERS)
-            .map(|_| Arc::new(Mailbox::new(4, Box::new(NoWaker))))
-            .collect(),
-        settled_pool: Arc::new(VecPool::new(4)),
-    }
+        ..Mailboxes::without_wakers(WORKERS, 4)
+    };
+    Links::new(mailboxes, 1, 4)
 }
 
 impl Fixture {
@@ -70,8 +66,7 @@ impl Fixture {
         };
         disk.set_time(START_UNIX);
         let links = links();
-        let checkpointer =
-            Checkpointer::new(disk.clone(), links.clone(), settings.clone(), WORKERS);
+        let checkpointer = Checkpointer::new(disk.clone(), links.clone(), settings.clone());
         let now = Now::new(Duration::ZERO, START_UNIX);
         let mut fixture = Self {
             disk,
@@ -132,12 +127,8 @@ impl Fixture {
     pub(super) fn restart(&mut self) {
         self.disk.drop_chains();
         self.links = links();
-        self.checkpointer = Checkpointer::new(
-            self.disk.clone(),
-            self.links.clone(),
-            self.settings.clone(),
-            WORKERS,
-        );
+        self.checkpointer =
+            Checkpointer::new(self.disk.clone(), self.links.clone(), self.settings.clone());
         self.counters = Arc::default();
         self.fed.clear();
         self.told.clear();
@@ -146,7 +137,7 @@ impl Fixture {
 
     pub(super) fn send(&self, message: CheckpointerMessage) {
         assert!(
-            self.links.mailbox.send(message).is_ok(),
+            self.links.mailboxes.checkpointer.send(message).is_ok(),
             "the fixture sends little"
         );
     }
@@ -162,8 +153,8 @@ impl Fixture {
             let turn = self.checkpointer.turn(self.now);
             let said = self.fed.len() + self.told.len();
             self.fed
-                .extend(std::iter::from_fn(|| self.links.reader.receive()));
-            while let Some(message) = self.links.control.receive() {
+                .extend(std::iter::from_fn(|| self.links.mailboxes.reader.receive()));
+            while let Some(message) = self.links.mailboxes.control.receive() {
                 match message {
                     ControlMessage::OutagesRead { backend: B, kept } => self.outages = Some(kept),
                     message => self.told.push(message),
@@ -200,7 +191,12 @@ impl Fixture {
 
     /// The logs that the reconciler was told to compare since this was last asked.
     pub(super) fn to_compare(&self) -> Vec<FinishedLog> {
-        let reconciler = self.links.reconciler.as_ref().expect("it has one");
+        let reconciler = self
+            .links
+            .mailboxes
+            .reconciler
+            .as_ref()
+            .expect("it has one");
         let messages = std::iter::from_fn(|| reconciler.receive());
         let logs = messages.filter_map(|message| match message {
             ReconcilerMessage::Compare { backend: B, logs } => Some(logs),

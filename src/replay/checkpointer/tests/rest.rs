@@ -73,7 +73,7 @@ fn a_flush_of_who_rested_ends_with_a_plan() {
 #[test]
 fn behind_a_segment_it_leaves_what_can_wait_for_a_while_unless_the_reader_needs_credit() {
     let mut fixture = Fixture::new(TestDisk::default());
-    fixture.links.reader.set_content(true);
+    fixture.links.mailboxes.reader.set_content(true);
     fixture.write_log(LOG, 10);
     fixture.open(1, LOG, FileStart::New);
     fixture.segment(0, 1, 0, 10, &[]);
@@ -83,14 +83,14 @@ fn behind_a_segment_it_leaves_what_can_wait_for_a_while_unless_the_reader_needs_
     assert!(gathers_until < due_at);
     let sleeps = |fixture: &Fixture, now| {
         let until = fixture.checkpointer.prepare_sleep(now).unwrap();
-        (until, fixture.links.mailbox.is_content())
+        (until, fixture.links.mailboxes.checkpointer.is_content())
     };
     assert_eq!(sleeps(&fixture, now), (gathers_until, true));
 
-    fixture.links.reader.set_content(false);
+    fixture.links.mailboxes.reader.set_content(false);
     assert_eq!(sleeps(&fixture, now), (due_at, false));
 
-    fixture.links.reader.set_content(true);
+    fixture.links.mailboxes.reader.set_content(true);
     fixture.settle(0, &[0]);
     fixture.turn();
     now.monotonic = gathers_until;

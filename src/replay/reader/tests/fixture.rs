@@ -12,7 +12,7 @@ use crate::ledger::segment::NewSegment;
 use crate::ledger::totals::{Tally, Totals};
 use crate::limits::IDENTITY_PREFIX_BYTES_MAX;
 use crate::replay::chunk::Share;
-use crate::replay::links::{Links, Mailboxes, ReaderLinks};
+use crate::replay::links::{Links, Mailboxes};
 use crate::replay::messages::{
     BackendId, BackendInfo, BackendMessage, Batch, BodyReader, BodyRequest, CheckpointerMessage,
     ControlMessage, FileId, FileOpened, FileStart, ReaderMessage, ReaderSettings, Rejection,
@@ -55,7 +55,7 @@ pub(super) struct Reading {
 pub(super) struct Fixture {
     pub(super) disk: TestDisk,
     pub(super) reader: LogReader<TestDisk>,
-    pub(super) links: ReaderLinks,
+    pub(super) links: Links,
     pub(super) now: Now,
     pub(super) infos: Vec<BackendInfo>,
     pub(super) epochs: BTreeMap<BackendId, u32>,
@@ -166,15 +166,11 @@ impl Fixture {
     ) -> Self {
         let mailboxes = Mailboxes::without_wakers(WORKERS, mailbox_room);
         let own = Mailboxes::without_wakers(0, 1024).reader;
-        let links = Links::new(
-            Mailboxes {
-                reader: own,
-                ..mailboxes
-            },
-            256,
-            8,
-        )
-        .for_reader();
+        let mailboxes = Mailboxes {
+            reader: own,
+            ..mailboxes
+        };
+        let links = Links::new(mailboxes, 256, 8);
         let disk = TestDisk::default();
         let rules = ReaderRules {
             is_backend,
@@ -249,7 +245,10 @@ impl Fixture {
     }
 
     pub(super) fn send(&self, message: ReaderMessage) {
-        assert!(self.links.mailbox.send(message).is_ok(), "there is room");
+        assert!(
+            self.links.mailboxes.reader.send(message).is_ok(),
+            "there is room"
+        );
     }
 
     pub(super) fn plan(&mut self, backend: BackendId, plan: ResumePlan) {
@@ -334,7 +333,7 @@ impl Fixture {
             let turn = self.turn();
             let came = self.receive();
             if turn != Turn::Busy && !came && self.reader.prepare_sleep() {
-                self.links.mailbox.awake();
+                self.links.mailboxes.reader.awake();
                 return turn;
             }
         }
@@ -351,11 +350,11 @@ impl Fixture {
     /// Takes in what the reader said. Everything is settled at once, except for who is stuck.
     pub(super) fn receive(&mut self) -> bool {
         let mut came = false;
-        while let Some(message) = self.links.checkpointer.receive() {
+        while let Some(message) = self.links.mailboxes.checkpointer.receive() {
             came = true;
             self.handle_checkpointer_message(message);
         }
-        for worker in self.links.workers.clone() {
+        for worker in self.links.mailboxes.workers.clone() {
             while let Some(message) = worker.receive() {
                 came = true;
                 match message {
@@ -365,7 +364,7 @@ impl Fixture {
                 }
             }
         }
-        while let Some(message) = self.links.control.receive() {
+        while let Some(message) = self.links.mailboxes.control.receive() {
             came = true;
             self.control.push(message);
         }

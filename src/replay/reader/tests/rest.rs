@@ -286,7 +286,7 @@ fn a_backend_that_comes_to_another_place_is_still_woken() {
     fixture.turn();
     while let Some(message) = {
         fixture.turn();
-        fixture.links.checkpointer.receive()
+        fixture.links.mailboxes.checkpointer.receive()
     } {
         assert!(format!("{message:?}").contains("Forget"));
     }
@@ -318,7 +318,7 @@ fn a_checkpointer_that_leaves_outcomes_waiting_is_woken_once_credit_is_needed() 
     fixture.stuck.push(A);
     fixture.append(A, "01", &put("first"));
     fixture.run();
-    let checkpointer = Arc::clone(&fixture.links.checkpointer);
+    let checkpointer = Arc::clone(&fixture.links.mailboxes.checkpointer);
     checkpointer.set_content(true);
     assert!(checkpointer.prepare_sleep());
     let sleeps = || checkpointer.liveness().is_none();

@@ -358,7 +358,10 @@ fn batches_that_no_worker_has_taken_are_dropped_by_a_flush() {
     for _ in 0..10 {
         fixture.turn();
     }
-    assert!(fixture.links.checkpointer.len() == 1, "it is full");
+    assert!(
+        fixture.links.mailboxes.checkpointer.len() == 1,
+        "it is full"
+    );
     fixture.down(A);
     fixture.stuck.push(A);
     fixture.run();

@@ -23,7 +23,7 @@ pub(super) fn answer(status: &str, headers: &str) -> String {
 /// One worker, one backend, its lanes' connections held by the test.
 pub(super) struct Fixture {
     pub(super) worker: Worker,
-    pub(super) links: WorkerLinks,
+    pub(super) links: Links,
     pub(super) counters: Arc<BackendCounters>,
     pub(super) now: Now,
     pub(super) epoch: Epoch,
@@ -58,9 +58,9 @@ pub(super) fn settings() -> LaneSettings {
 
 impl Fixture {
     pub(super) fn new(settings: LaneSettings) -> Self {
-        let links = Links::new(Mailboxes::without_wakers(1, 1024), 64, 8).for_worker(0);
+        let links = Links::new(Mailboxes::without_wakers(1, 1024), 64, 8);
         let mut fixture = Self {
-            worker: Worker::new(0, 1, links.clone(), 1),
+            worker: Worker::new(0, links.clone(), 1),
             links,
             counters: Arc::default(),
             now: Now::new(Duration::from_secs(100), 1_000_000),
@@ -84,7 +84,7 @@ impl Fixture {
     }
 
     pub(super) fn message(&mut self, message: WorkerMessage) {
-        self.links.mailbox.send(message).unwrap();
+        self.links.mailboxes.workers[0].send(message).unwrap();
         self.turn();
     }
 
@@ -207,7 +207,7 @@ impl Fixture {
     /// The piece that the reader was asked for last, and from where on; none where it was not
     /// asked.
     pub(super) fn body_request(&mut self) -> Option<BodyRequest> {
-        let asks = std::iter::from_fn(|| self.links.reader.receive());
+        let asks = std::iter::from_fn(|| self.links.mailboxes.reader.receive());
         let asks = asks.map(|message| match message {
             ReaderMessage::Body(ask) => ask,
             other => panic!("a worker does not say {other:?}"),
@@ -266,7 +266,7 @@ impl Fixture {
     /// their reasons, flushes.
     pub(super) fn told(&mut self) -> Vec<String> {
         let mut told = vec![];
-        while let Some(message) = self.links.checkpointer.receive() {
+        while let Some(message) = self.links.mailboxes.checkpointer.receive() {
             match message {
                 CheckpointerMessage::Of(_, BackendMessage::Settled { batch }) => told.extend(
                     batch
@@ -309,7 +309,7 @@ impl Fixture {
     /// The troubles that control was told of, with their records.
     pub(super) fn failures(&mut self) -> Vec<(Trouble, Option<FailedRecord>)> {
         let mut failures = vec![];
-        while let Some(message) = self.links.control.receive() {
+        while let Some(message) = self.links.mailboxes.control.receive() {
             let ControlMessage::Trouble {
                 trouble, record, ..
             } = message

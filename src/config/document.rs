@@ -5,14 +5,17 @@
 //! twice, and takes the last where the original takes the first.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::path::Path;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::entries::Entries;
 use super::error::{ConfigError, Warning};
 use super::key::Key;
+use super::value::sort;
 use crate::text::nearest;
 
 /// The names that the outer object can have.
@@ -23,15 +26,19 @@ const SECTIONS: [&str; 2] = ["network", "sync"];
 const COMMENT: &str = "//";
 
 /// The parsed file.
-pub(super) struct Document {
-    sections: Vec<(String, Section)>,
+#[derive(Deserialize)]
+pub(super) struct Document(Pairs<Section>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Section {
+    Entries(Pairs<Value>),
+    /// Something that is no object.
+    Other(Value),
 }
 
-enum Section {
-    Entries(Vec<(String, Value)>),
-    /// Something that is no object, in words.
-    Other(&'static str),
-}
+/// An object's keys and values, in their order.
+struct Pairs<T>(Vec<(String, T)>);
 
 impl Document {
     /// # Errors
@@ -63,13 +70,13 @@ impl Document {
 
     /// The entries of a section, none where it is missing. What is no object is a fault.
     pub(super) fn section(&self, name: &str, faults: &mut Vec<ConfigError>) -> Entries<'_> {
-        match self.sections.iter().find(|(section, _)| section == name) {
+        match self.0.0.iter().find(|(section, _)| section == name) {
             None => Entries::default(),
-            Some((_, Section::Entries(entries))) => Entries(entries),
+            Some((_, Section::Entries(entries))) => Entries(&entries.0),
             Some((_, Section::Other(what))) => {
                 faults.push(ConfigError::Setting {
                     setting: name.to_owned(),
-                    value: (*what).to_owned(),
+                    value: sort(what).to_owned(),
                     reason: "is no object".to_owned(),
                     advice: format!("write \"{name}\": {{ … }}, or leave it out for the defaults"),
                 });
@@ -84,13 +91,9 @@ impl Document {
         known: impl Iterator<Item = &'static Key> + Clone,
     ) -> Vec<Warning> {
         let mut warnings = Vec::new();
-        let sections: Vec<&str> = self
-            .sections
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .collect();
+        let sections: Vec<&str> = self.0.0.iter().map(|(name, _)| name.as_str()).collect();
         check_doubles(&sections, "", &mut warnings);
-        for (section, content) in &self.sections {
+        for (section, content) in &self.0.0 {
             if section.starts_with(COMMENT) {
                 continue;
             }
@@ -101,7 +104,7 @@ impl Document {
             let Section::Entries(entries) = content else {
                 continue;
             };
-            let names: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
+            let names: Vec<&str> = entries.0.iter().map(|(name, _)| name.as_str()).collect();
             check_doubles(&names, section, &mut warnings);
             let is_known = |name: &str| {
                 known
@@ -170,69 +173,23 @@ fn unknown(section: &str, name: &str, keys: impl Iterator<Item = &'static Key>) 
     }
 }
 
-impl<'de> Deserialize<'de> for Document {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pairs<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Outer;
-        impl<'de> Visitor<'de> for Outer {
-            type Value = Document;
+        struct Object<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+            type Value = Pairs<T>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object with \"network\" and \"sync\"")
             }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Document, A::Error> {
-                Ok(Document {
-                    sections: pairs(map)?,
-                })
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<T>, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
             }
         }
-        deserializer.deserialize_map(Outer)
-    }
-}
-
-fn pairs<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
-    mut map: A,
-) -> Result<Vec<(String, T)>, A::Error> {
-    let mut pairs = Vec::new();
-    while let Some(pair) = map.next_entry()? {
-        pairs.push(pair);
-    }
-    Ok(pairs)
-}
-
-impl<'de> Deserialize<'de> for Section {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Section;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Section, A::Error> {
-                Ok(Section::Entries(pairs(map)?))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Section, A::Error> {
-                while list.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Section::Other("a list"))
-            }
-            fn visit_bool<E>(self, _: bool) -> Result<Section, E> {
-                Ok(Section::Other("a boolean"))
-            }
-            fn visit_i64<E>(self, _: i64) -> Result<Section, E> {
-                Ok(Section::Other("a number"))
-            }
-            fn visit_u64<E>(self, _: u64) -> Result<Section, E> {
-                Ok(Section::Other("a number"))
-            }
-            fn visit_f64<E>(self, _: f64) -> Result<Section, E> {
-                Ok(Section::Other("a number"))
-            }
-            fn visit_str<E>(self, _: &str) -> Result<Section, E> {
-                Ok(Section::Other("a string"))
-            }
-            fn visit_unit<E>(self) -> Result<Section, E> {
-                Ok(Section::Other("null"))
-            }
-        }
-        deserializer.deserialize_any(Any)
+        deserializer.deserialize_map(Object(PhantomData))
     }
 }
 

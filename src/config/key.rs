@@ -3,7 +3,7 @@
 use super::entries::Entries;
 use super::error::ConfigError;
 use super::kind::Kind;
-use super::value::{Read, Typed, read};
+use super::value::{Typed, read};
 
 /// Everything that there is to know about one setting.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Key {
     ) -> T {
         if let Some(found) = entries.value(self.name) {
             match read(&self.kind, found) {
-                Ok(value) => return self.typed(value),
+                Ok(value) => return value,
                 Err(fault) => faults.push(ConfigError::Setting {
                     setting: self.path(),
                     value: fault.value,
@@ -73,16 +73,8 @@ impl Key {
                 }),
             }
         }
-        let default = serde_json::from_str(self.default)
-            .ok()
-            .and_then(|default| read(&self.kind, &default).ok());
-        self.typed(default.expect(
-            "the table's defaults are values that their own kind takes: every load reads them",
-        ))
-    }
-
-    fn typed<T: Typed>(&self, value: Read) -> T {
-        T::from_read(value)
-            .expect("the table's kinds fit the types of their fields: every load converts each")
+        let default = serde_json::from_str(self.default).ok();
+        let default = default.and_then(|default| read(&self.kind, &default).ok());
+        default.expect("the table's defaults are of their own kind and type: every load reads them")
     }
 }

@@ -12,21 +12,6 @@ use super::secret::Secret;
 use crate::reconcile::settings::ReconcileMode;
 use crate::text::{parse_duration, split_unit};
 
-/// A value that its [`Kind`] takes.
-pub(super) enum Read {
-    Boolean(bool),
-    /// A count or bytes.
-    Number(u64),
-    Time(Duration),
-    Text(String),
-    Address(Option<IpAddr>),
-    Access(AccessList),
-    Names(Vec<String>),
-    /// Null, where something may be left out.
-    Nothing,
-    Outcomes(Vec<(String, String)>),
-}
-
 /// Why a value was not taken.
 pub(super) struct Fault {
     /// The value as it stands in the file.
@@ -39,47 +24,8 @@ pub(super) struct Fault {
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// Reads one value.
-pub(super) fn read(kind: &Kind, value: &Value) -> Result<Read, Fault> {
-    let taken = match (kind, value) {
-        (Kind::Boolean, Value::Bool(value)) => Ok(Read::Boolean(*value)),
-        (Kind::Count { min, max }, Value::Number(_)) => whole(value)
-            .and_then(|count| within(count, *min, *max, u64::to_string))
-            .map(Read::Number),
-        (Kind::Size { min, max }, _) => size(value)
-            .and_then(|bytes| within(bytes, *min, *max, |bytes| show_size(*bytes)))
-            .map(Read::Number),
-        (Kind::Time { unit, min, max }, _) => time(value, *unit)
-            .and_then(|time| within(time, *min, *max, |time| show_time(*time)))
-            .map(Read::Time),
-        (Kind::User | Kind::Path | Kind::Password | Kind::Word(_), Value::String(text)) => {
-            worded(kind, text).map(|()| Read::Text(text.clone()))
-        }
-        (Kind::Optional(_), Value::Null) => return Ok(Read::Nothing),
-        (Kind::Optional(kind), _) => return read(kind, value),
-        (Kind::Names, Value::String(text)) => names(text).map(Read::Names),
-        (Kind::Address, Value::Null) => Ok(Read::Address(None)),
-        (Kind::Address, Value::String(text)) => match text.trim().parse() {
-            Ok(address) => Ok(Read::Address(Some(address))),
-            Err(_) => Err("is no IP address".to_owned()),
-        },
-        (Kind::Access, Value::String(text)) => text
-            .parse()
-            .map(Read::Access)
-            .map_err(|error: super::AccessError| format!("is no access list: {error}")),
-        (Kind::Outcomes, Value::Object(entries)) => entries
-            .iter()
-            .map(|(answer, outcome)| match outcome {
-                Value::String(outcome) => Ok((answer.clone(), outcome.clone())),
-                other => Err(format!(
-                    "has {} at {answer:?}, where a string is wanted",
-                    sort(other)
-                )),
-            })
-            .collect::<Result<_, _>>()
-            .map(Read::Outcomes),
-        _ => Err(wrong_sort(value)),
-    };
-    taken.map_err(|reason| Fault {
+pub(super) fn read<T: Typed>(kind: &Kind, value: &Value) -> Result<T, Fault> {
+    T::read(kind, value).map_err(|reason| Fault {
         value: shown(kind, value),
         reason,
     })
@@ -90,7 +36,7 @@ fn wrong_sort(value: &Value) -> String {
 }
 
 /// The sort of a value, with its article.
-fn sort(value: &Value) -> &'static str {
+pub(super) fn sort(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -128,6 +74,23 @@ fn within<T: PartialOrd>(
     }
 }
 
+fn boolean(_: &Kind, value: &Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| wrong_sort(value))
+}
+
+fn number<T: TryFrom<u64>>(kind: &Kind, value: &Value) -> Result<T, String> {
+    let number = match (kind, value) {
+        (Kind::Count { min, max }, Value::Number(_)) => {
+            within(whole(value)?, *min, *max, u64::to_string)?
+        }
+        (Kind::Size { min, max }, _) => {
+            within(size(value)?, *min, *max, |bytes| show_size(*bytes))?
+        }
+        _ => return Err(wrong_sort(value)),
+    };
+    T::try_from(number).map_err(|_| "is too large".to_owned())
+}
+
 /// A number without fraction; 5.0 is one too.
 fn whole(value: &Value) -> Result<u64, String> {
     match value.as_u64() {
@@ -145,19 +108,35 @@ fn whole(value: &Value) -> Result<u64, String> {
     }
 }
 
-fn worded(kind: &Kind, text: &str) -> Result<(), String> {
+fn text(kind: &Kind, value: &Value) -> Result<String, String> {
+    let Value::String(text) = value else {
+        return Err(wrong_sort(value));
+    };
     match kind {
         Kind::Password => {}
         _ if text.is_empty() => return Err("is empty".to_owned()),
         Kind::User if text.contains(':') => {
             return Err("has a colon, at which basic authentication would end the name".to_owned());
         }
-        Kind::Word(words) if !words.contains(&text) => {
+        Kind::Word(words) if !words.contains(&&**text) => {
             return Err("is none of the words that it can be".to_owned());
         }
         _ => {}
     }
-    without_control(text)
+    without_control(text)?;
+    Ok(text.clone())
+}
+
+/// The one of `all` that a word stands for.
+fn word<T: Copy>(
+    kind: &Kind,
+    value: &Value,
+    all: &[T],
+    as_str: fn(T) -> &'static str,
+) -> Result<T, String> {
+    let word = text(kind, value)?;
+    let known = all.iter().find(|known| as_str(**known) == word);
+    Ok(*known.expect("the kind takes no other words"))
 }
 
 /// # Errors
@@ -171,7 +150,8 @@ pub(super) fn without_control(text: &str) -> Result<(), String> {
 }
 
 /// Names of hosts, separated by commas.
-fn names(text: &str) -> Result<Vec<String>, String> {
+fn names(_: &Kind, value: &Value) -> Result<Vec<String>, String> {
+    let text = value.as_str().ok_or_else(|| wrong_sort(value))?;
     let names = text.split(',').map(str::trim);
     let names = names.filter(|name| !name.is_empty());
     names
@@ -215,21 +195,52 @@ fn size(value: &Value) -> Result<u64, String> {
         .ok_or_else(|| "is too large".to_owned())
 }
 
-fn time(value: &Value, unit: Unit) -> Result<Duration, String> {
-    match value {
-        Value::Number(_) => {
+fn time(kind: &Kind, value: &Value) -> Result<Duration, String> {
+    let time = match (kind, value) {
+        (Kind::Time { unit, .. }, Value::Number(_)) => {
             let unit_ms: u64 = match unit {
                 Unit::Milliseconds => 1,
                 Unit::Seconds => 1000,
             };
             let millis = whole(value)?.checked_mul(unit_ms);
-            millis
-                .map(Duration::from_millis)
-                .ok_or_else(|| "is too large".to_owned())
+            Duration::from_millis(millis.ok_or("is too large")?)
         }
-        Value::String(text) => parse_duration(text, None).map_err(|error| error.to_string()),
-        other => Err(wrong_sort(other)),
+        (_, Value::String(text)) => {
+            parse_duration(text, None).map_err(|error| error.to_string())?
+        }
+        _ => return Err(wrong_sort(value)),
+    };
+    match kind {
+        Kind::Time { min, max, .. } => within(time, *min, *max, |time| show_time(*time)),
+        _ => Err(wrong_sort(value)),
     }
+}
+
+fn address(_: &Kind, value: &Value) -> Result<IpAddr, String> {
+    let text = value.as_str().ok_or_else(|| wrong_sort(value))?;
+    text.trim()
+        .parse()
+        .map_err(|_| "is no IP address".to_owned())
+}
+
+fn access(_: &Kind, value: &Value) -> Result<AccessList, String> {
+    let text = value.as_str().ok_or_else(|| wrong_sort(value))?;
+    text.parse()
+        .map_err(|error: super::AccessError| format!("is no access list: {error}"))
+}
+
+fn outcomes(_: &Kind, value: &Value) -> Result<Vec<(String, String)>, String> {
+    let entries = value.as_object().ok_or_else(|| wrong_sort(value))?;
+    entries
+        .iter()
+        .map(|(answer, outcome)| match outcome {
+            Value::String(outcome) => Ok((answer.clone(), outcome.clone())),
+            other => Err(format!(
+                "has {} at {answer:?}, where a string is wanted",
+                sort(other)
+            )),
+        })
+        .collect()
 }
 
 /// Settings that are one of some words: each word is a variant.
@@ -247,26 +258,12 @@ macro_rules! words {
         impl $name {
             /// The words of the file, in this order.
             pub(super) const WORDS: &'static [&'static str] = &[$($word),*];
+            const ALL: &'static [Self] = &[$(Self::$variant),*];
 
             /// The word of the file.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 Self::WORDS[self as usize]
-            }
-        }
-
-        impl Typed for $name {
-            fn from_read(read: Read) -> Option<Self> {
-                match read {
-                    Read::Text(word) => match &*word {
-                        $($word => Some(Self::$variant),)*
-                        _ => None,
-                    },
-                    _ => None,
-                }
-            }
-            fn show(&self, _: &Kind) -> String {
-                self.as_str().to_owned()
             }
         }
     )*};
@@ -306,75 +303,75 @@ words! {
     }
 }
 
-/// A field's type: made from what was read, shown in a message.
+/// A field's type: read from the file, shown in a message.
 pub(super) trait Typed: Sized {
-    /// None where the table gives the field the wrong kind.
-    fn from_read(read: Read) -> Option<Self>;
+    /// # Errors
+    /// The rest of a sentence that begins with the value.
+    fn read(kind: &Kind, value: &Value) -> Result<Self, String>;
     /// For a message about a change.
     fn show(&self, kind: &Kind) -> String;
 }
 
 macro_rules! typed {
-    ($($type:ty: $pattern:pat => $value:expr, $self:ident, $kind:pat => $show:expr;)*) => {$(
+    ($($type:ty: $read:expr, $show:expr;)*) => {$(
         impl Typed for $type {
-            fn from_read(read: Read) -> Option<Self> {
-                match read {
-                    $pattern => $value,
-                    _ => None,
-                }
+            fn read(kind: &Kind, value: &Value) -> Result<Self, String> {
+                $read(kind, value)
             }
-            fn show(&$self, kind: &Kind) -> String {
-                let $kind = kind;
-                $show
+            fn show(&self, kind: &Kind) -> String {
+                let show: fn(&Self, &Kind) -> String = $show;
+                show(self, kind)
             }
         }
     )*};
 }
 
 typed! {
-    bool: Read::Boolean(value) => Some(value), self, _ => self.to_string();
-    u16: Read::Number(value) => value.try_into().ok(), self, _ => self.to_string();
-    u32: Read::Number(value) => value.try_into().ok(), self, _ => self.to_string();
-    usize: Read::Number(value) => value.try_into().ok(), self, kind => number(kind, *self as u64);
-    u64: Read::Number(value) => Some(value), self, kind => number(kind, *self);
-    Duration: Read::Time(value) => Some(value), self, _ => show_time(*self);
-    String: Read::Text(value) => Some(value), self, _ => format!("{self:?}");
-    PathBuf: Read::Text(value) => Some(value.into()), self, _ => format!("{self:?}");
-    Secret: Read::Text(value) => Some(Self::new(value)), self, _ => format!("{self:?}");
-    Vec<String>: Read::Names(value) => Some(value), self, _ => format!("{:?}", self.join(", "));
-    ReconcileMode: Read::Text(value) => Self::ALL.into_iter().find(|mode| mode.as_str() == value),
-        self, _ => self.as_str().to_owned();
-    Option<IpAddr>: Read::Address(value) => Some(value),
-        self, _ => self.map_or_else(|| "by rule".to_owned(), |address| address.to_string());
-    AccessList: Read::Access(value) => Some(value), self, _ => format!("{:?}", self.to_string());
-    Vec<(String, String)>: Read::Outcomes(value) => Some(value),
-        self, _ => format!("{} entries", self.len());
+    bool: boolean, |value, _| value.to_string();
+    u16: number, |value, _| value.to_string();
+    u32: number, |value, _| value.to_string();
+    usize: number, |value, kind| show_number(kind, *value as u64);
+    u64: number, |value, kind| show_number(kind, *value);
+    Duration: time, |value, _| show_time(*value);
+    String: text, |value, _| format!("{value:?}");
+    PathBuf: |kind, value| text(kind, value).map(Self::from), |value, _| format!("{value:?}");
+    Secret: |kind, value| text(kind, value).map(Self::new), |value, _| format!("{value:?}");
+    Vec<String>: names, |value, _| format!("{:?}", value.join(", "));
+    IpAddr: address, |value, _| value.to_string();
+    AccessList: access, |value, _| format!("{:?}", value.to_string());
+    Vec<(String, String)>: outcomes, |value, _| format!("{} entries", value.len());
+    LogLevel: |kind, value| word(kind, value, Self::ALL, Self::as_str),
+        |value, _| value.as_str().to_owned();
+    LogFormat: |kind, value| word(kind, value, Self::ALL, Self::as_str),
+        |value, _| value.as_str().to_owned();
+    EngineName: |kind, value| word(kind, value, Self::ALL, Self::as_str),
+        |value, _| value.as_str().to_owned();
+    ReconcileMode: |kind, value| word(kind, value, &Self::ALL, Self::as_str),
+        |value, _| value.as_str().to_owned();
 }
 
-/// Texts that can be left out.
-macro_rules! optional {
-    ($($type:ty),*) => {$(
-        impl Typed for Option<$type> {
-            fn from_read(read: Read) -> Option<Self> {
-                match read {
-                    Read::Nothing => Some(None),
-                    Read::Text(value) => Some(Some(value.into())),
-                    _ => None,
-                }
-            }
-            fn show(&self, _: &Kind) -> String {
-                match self {
-                    Some(value) => format!("{value:?}"),
-                    None => "none".to_owned(),
-                }
-            }
+/// What can be left out.
+impl<T: Typed> Typed for Option<T> {
+    fn read(kind: &Kind, value: &Value) -> Result<Self, String> {
+        let kind = match kind {
+            Kind::Optional(kind) => kind,
+            kind => kind,
+        };
+        match value {
+            Value::Null => Ok(None),
+            _ => T::read(kind, value).map(Some),
         }
-    )*};
+    }
+    fn show(&self, kind: &Kind) -> String {
+        match (self, kind) {
+            (Some(value), _) => value.show(kind),
+            (None, Kind::Address) => "by rule".to_owned(),
+            (None, _) => "none".to_owned(),
+        }
+    }
 }
 
-optional!(String, PathBuf);
-
-fn number(kind: &Kind, value: u64) -> String {
+fn show_number(kind: &Kind, value: u64) -> String {
     match kind {
         Kind::Size { .. } => show_size(value),
         _ => value.to_string(),

@@ -26,7 +26,9 @@ use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::file::{FileLedger, Place};
 use crate::ledger::identity::{Identity, LogKey};
 use crate::ledger::ids::{FileId, SegmentId};
-use crate::ledger::plan::{FileResume, FileStart, LegacyResume, ResumePlan};
+use crate::ledger::plan::{
+    EntriesForgotten, EntriesMoved, FileResume, FileStart, LegacyResume, ResumePlan,
+};
 use crate::ledger::rejected;
 use crate::ledger::segment::{LinePlace, NewSegment, Registered, SegmentDone};
 use crate::ledger::totals::{Tally, Totals};
@@ -322,15 +324,14 @@ impl BackendLedger {
         }
     }
 
-    /// Entries of the last plan whose files have gone from the folder, and since when (Unix
-    /// seconds), or are back (0).
-    pub fn entries_moved(&mut self, files: &[(usize, u64)], legacy: &[(usize, u64)]) {
-        for &(index, away_unix) in files {
+    /// Files of the last plan's entries have gone from the folder, or are back.
+    pub fn entries_moved(&mut self, moved: &EntriesMoved) {
+        for &(index, away_unix) in &moved.files {
             if let Some(Some(entry)) = self.unleased.get_mut(index) {
                 entry.away_unix = away_unix;
             }
         }
-        for &(index, away_unix) in legacy {
+        for &(index, away_unix) in &moved.legacy {
             if let Some(Some(entry)) = self.legacy.get_mut(index) {
                 entry.away_unix = away_unix;
             }
@@ -351,7 +352,8 @@ impl BackendLedger {
     ///
     /// # Panics
     /// When one is not there (any more): whoever says so takes the books for others than they are.
-    pub fn forget_entries(&mut self, files: &[usize], legacy: &[usize]) {
+    pub fn forget_entries(&mut self, forgotten: &EntriesForgotten) {
+        let EntriesForgotten { files, legacy } = forgotten;
         for &index in files {
             let entry = self.unleased.get_mut(index).and_then(Option::take);
             entry.expect("an entry is used or forgotten once");
@@ -409,8 +411,8 @@ impl BackendLedger {
     /// of it, or it has gone from its folder and nothing of it is in flight: nobody need wait for
     /// it. Where it was begun anew while lines of it were in flight, what holds for both.
     #[must_use]
-    pub fn settled_to(&self, inode: u64, born_nanos: u64) -> Option<u64> {
-        let is_it = |identity: &Identity| identity.key() == (inode, born_nanos);
+    pub fn settled_to(&self, key: LogKey) -> Option<u64> {
+        let is_it = |identity: &Identity| identity.key() == key;
         let open = self.files.values().map(|books| &books.file);
         let open = open
             .filter(|file| is_it(&file.identity()) && !(file.is_away() && file.is_settled()))
@@ -424,8 +426,8 @@ impl BackendLedger {
 
     /// The same, wherever the file is.
     #[must_use]
-    pub fn settled_anywhere(&self, inode: u64, born_nanos: u64) -> Option<u64> {
-        let is_it = |identity: &Identity| identity.key() == (inode, born_nanos);
+    pub fn settled_anywhere(&self, key: LogKey) -> Option<u64> {
+        let is_it = |identity: &Identity| identity.key() == key;
         let open = self.files.values().map(|books| &books.file);
         let open = open.filter(|file| is_it(&file.identity()));
         let unleased = self.unleased().filter(|entry| is_it(&entry.identity));

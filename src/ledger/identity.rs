@@ -58,13 +58,12 @@ impl Identity {
         }
     }
 
-    /// Whether this identity, taken earlier, is of the file that now has `inode`, `born_nanos` and
-    /// starts with `prefix`.
+    /// Whether this identity, taken earlier, is of the file that now has `key` and starts with
+    /// `prefix`.
     #[must_use]
-    pub fn is_of(&self, inode: u64, born_nanos: u64, prefix: &[u8]) -> bool {
+    pub fn is_of(&self, key: LogKey, prefix: &[u8]) -> bool {
         let covered = self.prefix_bytes as usize;
-        self.inode == inode
-            && self.born_nanos == born_nanos
+        self.key() == key
             && covered <= prefix.len()
             && xxh3_64(&prefix[..covered]) == self.prefix_hash
     }
@@ -117,16 +116,16 @@ mod tests {
     #[test]
     fn a_file_that_grew_is_the_same_file() {
         let early = Identity::new(1, 2, 3, b"first line\n");
-        assert!(early.is_of(2, 3, b"first line\nsecond line\n"));
+        assert!(early.is_of((2, 3), b"first line\nsecond line\n"));
     }
 
     #[test]
     fn another_inode_birth_start_or_a_shorter_file_is_another_file() {
         let early = Identity::new(1, 2, 3, b"first line\n");
-        assert!(!early.is_of(9, 3, b"first line\n"));
-        assert!(!early.is_of(2, 9, b"first line\n"));
-        assert!(!early.is_of(2, 3, b"other line\n"));
-        assert!(!early.is_of(2, 3, b"first"));
+        assert!(!early.is_of((9, 3), b"first line\n"));
+        assert!(!early.is_of((2, 9), b"first line\n"));
+        assert!(!early.is_of((2, 3), b"other line\n"));
+        assert!(!early.is_of((2, 3), b"first"));
     }
 
     #[test]

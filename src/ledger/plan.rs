@@ -88,3 +88,21 @@ pub enum FileStart {
     /// As the last plan's legacy entry of this index says. Each index is used at most once.
     Legacy(usize),
 }
+
+/// Entries of a plan, by their indices, whose files have gone from the folder or are back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EntriesMoved {
+    /// Files' entries, with since when they have been away (Unix seconds; 0: they are there).
+    pub files: Vec<(usize, u64)>,
+    /// The same of the original's files' entries.
+    pub legacy: Vec<(usize, u64)>,
+}
+
+/// Entries of a plan, by their indices, that will never be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EntriesForgotten {
+    /// Files' entries.
+    pub files: Vec<usize>,
+    /// The original's files' entries.
+    pub legacy: Vec<usize>,
+}

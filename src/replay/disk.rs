@@ -33,6 +33,12 @@ impl LogMeta {
     pub fn key(&self) -> LogKey {
         (self.inode, self.born_nanos)
     }
+
+    /// What the file is that begins with `prefix`.
+    #[must_use]
+    pub fn identity(&self, prefix: &[u8]) -> Identity {
+        Identity::new(self.device, self.inode, self.born_nanos, prefix)
+    }
 }
 
 /// One regular file in a backend's folder, or a symbolic link to one.

@@ -38,10 +38,7 @@ impl Outbox {
             backend,
             is_up: false,
         });
-        self.checkpointer(CheckpointerMessage::Of(
-            backend,
-            BackendMessage::Flush { epoch },
-        ));
+        self.backend_message(backend, BackendMessage::Flush { epoch });
         self.after(After::Checkpointer)
             .reader(ReaderMessage::Down { backend, epoch });
         self.after(After::Checkpointer)
@@ -69,12 +66,10 @@ impl Outbox {
     pub fn keep_outages(&mut self, backend: BackendId, gate: &mut Gate) {
         while let Some(request) = gate.poll_request() {
             let message = match request {
-                Request::Keep(bytes) => {
-                    CheckpointerMessage::Of(backend, BackendMessage::KeepOutages { bytes })
-                }
-                Request::Forget => CheckpointerMessage::Of(backend, BackendMessage::ForgetOutages),
+                Request::Keep(bytes) => BackendMessage::KeepOutages { bytes },
+                Request::Forget => BackendMessage::ForgetOutages,
             };
-            self.checkpointer(message);
+            self.backend_message(backend, message);
         }
     }
 

@@ -32,7 +32,7 @@ use std::sync::Arc;
 pub use crate::ledger::forgotten::ForgottenTotals;
 use crate::ledger::identity::{Identity, LogKey};
 pub use crate::ledger::ids::{FileId, SegmentId};
-pub use crate::ledger::plan::{FileStart, ResumePlan};
+pub use crate::ledger::plan::{EntriesForgotten, EntriesMoved, FileStart, ResumePlan};
 pub use crate::ledger::rejected::Filter;
 use crate::ledger::segment::{NewSegment, SegmentDone};
 use crate::replay::chunk::{Chunk, Share};
@@ -176,22 +176,11 @@ pub enum BackendMessage {
         away_unix: u64,
     },
     /// From the reader: files of the last plan's entries have gone from the folder, or are back.
-    EntriesMoved {
-        /// Indices of files' entries, with since when they have been away (Unix seconds; 0: they
-        /// are there).
-        files: Vec<(usize, u64)>,
-        /// The same of the original's files' entries.
-        legacy: Vec<(usize, u64)>,
-    },
+    EntriesMoved(EntriesMoved),
     /// From the reader: these entries of the last plan it will never use: their files are gone, or
     /// are others by now. Only the reader says so, and it says so before it opens anything in their
     /// place; so both know the same entries at any time.
-    EntriesForgotten {
-        /// Indices of files' entries.
-        files: Vec<usize>,
-        /// Indices of the original's files' entries.
-        legacy: Vec<usize>,
-    },
+    EntriesForgotten(EntriesForgotten),
     /// From a worker, behind what is settled: write a checkpoint soon, and answer
     /// `CheckpointDurable` once one has all of that, or can't be written.
     Checkpoint {

@@ -225,6 +225,11 @@ impl Outbox {
         self.at_once().checkpointer(message);
     }
 
+    /// Queues a message about a backend for the checkpointer.
+    pub fn backend_message(&mut self, backend: BackendId, message: BackendMessage) {
+        self.checkpointer(CheckpointerMessage::Of(backend, message));
+    }
+
     /// Queues a message for the controller.
     pub fn control(&mut self, message: ControlMessage) {
         self.at_once().control(message);

@@ -450,14 +450,14 @@ impl<D: Disk> LogReader<D> {
         for batch in self.outbox.take_batches(backend) {
             self.links.returns.release(batch.chunk);
         }
-        self.outbox.checkpointer(CheckpointerMessage::Of(
+        self.outbox.backend_message(
             backend,
             BackendMessage::Flushed {
                 epoch,
                 component: Component::LogReader,
                 sent: Vec::new(),
             },
-        ));
+        );
     }
 
     fn handle_segment_done(&mut self, backend: BackendId, epoch: Epoch, done: SegmentDone) {
@@ -512,10 +512,8 @@ impl<D: Disk> LogReader<D> {
         }
         if log.log.is_none() || log.unread_bytes(|_| 0) == 0 {
             source.catalog.remove(index);
-            self.outbox.checkpointer(CheckpointerMessage::Of(
-                backend,
-                BackendMessage::FileGone { file },
-            ));
+            self.outbox
+                .backend_message(backend, BackendMessage::FileGone { file });
         }
         self.sources[at].count_file(index);
     }

@@ -26,8 +26,7 @@ use crate::replay::lane::{Lane, LaneContext, LaneSettings, Results, Step};
 use crate::replay::links::Links;
 use crate::replay::mailbox::Mailbox;
 use crate::replay::messages::{
-    BackendId, BackendMessage, Batch, BodyReader, BodyRequest, CheckpointerMessage, Epoch,
-    ReaderMessage, WorkerMessage,
+    BackendId, BackendMessage, Batch, BodyReader, BodyRequest, Epoch, ReaderMessage, WorkerMessage,
 };
 use crate::replay::outbox::{After, Outbox};
 use crate::status::counters::BackendCounters;
@@ -524,8 +523,7 @@ impl Worker {
         }
         let worker = self.index;
         let message = BackendMessage::Checkpoint { worker };
-        self.outbox
-            .checkpointer(CheckpointerMessage::Of(backend, message));
+        self.outbox.backend_message(backend, message);
     }
 
     /// What was settled when a checkpoint was asked for is durable: the lanes may go on.

@@ -242,8 +242,7 @@ impl World {
         let meta = self.disk.inner.meta_of(&backend.name, file);
         let line = meta.zip(checkpoint).and_then(|(meta, checkpoint)| {
             let mut files = checkpoint.resume.files.into_iter();
-            let entry =
-                files.find(|entry| (entry.identity.inode, entry.identity.born_nanos) == meta.key());
+            let entry = files.find(|entry| entry.identity.key() == meta.key());
             entry.map(|entry| entry.line)
         });
         backend.oracle.handle_displaced(file, line.unwrap_or(0));
@@ -263,7 +262,7 @@ impl World {
             };
             let lines = backend.oracle.next_line(file);
             checkpoint.resume.files.iter().any(|entry| {
-                (entry.identity.inode, entry.identity.born_nanos) == meta.key()
+                entry.identity.key() == meta.key()
                     && (entry.line, entry.byte) == (lines, meta.bytes)
             })
         });

@@ -23,7 +23,7 @@ const REGROWN_LINES_MAX: u32 = 60;
 const REGROWN_BYTES_MAX: u64 = 16 * 1024;
 
 fn is_of(identity: &Identity, meta: &LogMeta) -> bool {
-    (identity.inode, identity.born_nanos) == meta.key()
+    identity.key() == meta.key()
 }
 
 impl World {

@@ -786,9 +786,11 @@ impl Oracle {
         let Some(Ok(checkpoint)) = checkpoint else {
             panic!("G10: {name} was deleted, and the durable checkpoint was {checkpoint:?}");
         };
-        let entry = checkpoint.resume.files.iter().find(|file| {
-            (file.identity.inode, file.identity.born_nanos) == (meta.inode, meta.born_nanos)
-        });
+        let entry = checkpoint
+            .resume
+            .files
+            .iter()
+            .find(|file| file.identity.key() == meta.key());
         assert!(
             entry.is_some_and(|file| file.line == lines && file.byte == meta.bytes),
             "G10: {name} was deleted with {lines} lines and {} bytes, its durable checkpoint says \

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
 
 use super::*;
-use crate::ledger::identity::Identity;
 use crate::replay::disk::{read_state, state_bytes};
 
 const B: &str = "127.0.0.1:9998";
@@ -109,10 +108,10 @@ fn a_listing_and_an_open_log_say_the_same_and_follow_the_file() {
     let log = home.disk.open(Area::Logs, B, LOG).unwrap();
     let meta = log.meta().unwrap();
     assert_eq!(meta, home.disk.entries(Area::Logs, B).unwrap()[0].meta);
-    let identity = Identity::new(meta.device, meta.inode, meta.born_nanos, b"line\n");
+    let identity = meta.identity(b"line\n");
     fs::rename(home.log(LOG), home.log("moved.log")).unwrap();
     let moved = home.disk.entries(Area::Logs, B).unwrap().remove(0);
-    assert!(identity.is_of(moved.meta.inode, moved.meta.born_nanos, b"line\nmore\n"));
+    assert!(identity.is_of(moved.meta.key(), b"line\nmore\n"));
     let mut piece = [0; 3];
     assert_eq!(log.read_at(3, &mut piece).unwrap(), 2);
     assert_eq!(&piece[..2], b"e\n");

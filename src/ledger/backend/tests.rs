@@ -281,7 +281,11 @@ fn what_the_reader_forgets_is_forgotten() {
     ledger.open_file(FileId(2), &name(1), identity(1), FileStart::New);
     assert_eq!(ledger.collapse().files.len(), 2);
     note_durable(&mut ledger);
-    ledger.forget_entries(&[0], &[]);
+    let first = EntriesForgotten {
+        files: vec![0],
+        legacy: Vec::new(),
+    };
+    ledger.forget_entries(&first);
     ledger.open_file(FileId(3), &name(0), identity(0), FileStart::New);
     let plan = ledger.checkpoint().resume;
     let known: Vec<_> = plan.files.iter().map(|file| file.identity.inode).collect();
@@ -295,7 +299,11 @@ fn an_entry_cannot_be_forgotten_after_it_was_used() {
     let mut model = Model::new();
     model.ledger.collapse();
     model.open(0, FileStart::Resumed(0));
-    model.ledger.forget_entries(&[0], &[]);
+    let first = EntriesForgotten {
+        files: vec![0],
+        legacy: Vec::new(),
+    };
+    model.ledger.forget_entries(&first);
 }
 
 #[test]

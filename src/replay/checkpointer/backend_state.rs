@@ -231,11 +231,9 @@ impl BackendState {
                 name,
                 away_unix,
             } => self.expect_ledger().file_moved(file, &name, away_unix),
-            BackendMessage::EntriesMoved { files, legacy } => {
-                self.expect_ledger().entries_moved(&files, &legacy);
-            }
-            BackendMessage::EntriesForgotten { files, legacy } => {
-                self.expect_ledger().forget_entries(&files, &legacy);
+            BackendMessage::EntriesMoved(moved) => self.expect_ledger().entries_moved(&moved),
+            BackendMessage::EntriesForgotten(forgotten) => {
+                self.expect_ledger().forget_entries(&forgotten);
             }
             BackendMessage::Checkpoint { worker } => {
                 self.waiting.push(worker);

@@ -164,7 +164,7 @@ impl Points {
             return;
         };
         // One that an earlier process had read.
-        let unread = unread_entries(backend_state).find(|log| log.log_key() == key);
+        let unread = unread_entries(backend_state).find(|log| log.key == key);
         self.away
             .handle_copied(backend, key, copy, unread, cx.now.unix);
         for pending in self.pending_of(backend_state.name()) {
@@ -389,7 +389,7 @@ impl Pending {
     fn handle_listed(&mut self, listed: Listed) {
         self.is_listed = true;
         self.bytes = listed.logs.iter().map(|log| log.bytes).sum();
-        self.uncompared = listed.logs.iter().map(Log::log_key).collect();
+        self.uncompared = listed.logs.iter().map(|log| log.key).collect();
         self.logs = listed.logs;
         self.disk_seen_at = None;
     }
@@ -556,16 +556,16 @@ impl Pending {
     /// The log with this key and, unless it was renamed, this name.
     fn find(&mut self, name: &str, key: LogKey) -> Option<&mut Log> {
         let mut gone = self.gone.iter();
-        if let Some(nth) = gone.position(|gone| gone.log.log_key() == key) {
+        if let Some(nth) = gone.position(|gone| gone.log.key == key) {
             return Some(&mut self.gone[nth].log);
         }
         let at = self.logs.partition_point(|log| *log.name > *name);
-        let is_there = self.logs.get(at).is_some_and(|log| log.log_key() == key);
+        let is_there = self.logs.get(at).is_some_and(|log| log.key == key);
         // None has it: most likely it is settled.
         if is_there || at == self.logs.len() {
             return self.logs.get_mut(at);
         }
-        self.logs.iter_mut().find(|log| log.log_key() == key)
+        self.logs.iter_mut().find(|log| log.key == key)
     }
 }
 
@@ -584,7 +584,7 @@ impl<D: Disk> Folder<'_, D> {
             && let Ok(open) = self.disk.open(Area::Logs, self.backend, &log.name)
         {
             let meta = open.meta()?;
-            if log.log_key() == meta.key() {
+            if log.key == meta.key() {
                 return Ok(Some(meta.bytes));
             }
         }
@@ -597,7 +597,7 @@ impl<D: Disk> Folder<'_, D> {
             self.listed = Some(listed.collect());
         }
         let listed = self.listed.as_ref().expect("it is listed by now");
-        Ok(listed.get(&log.log_key()).copied())
+        Ok(listed.get(&log.key).copied())
     }
 }
 
@@ -607,7 +607,7 @@ fn state_of<D: Disk>(
     ledger: &BackendLedger,
     folder: Option<&mut Folder<'_, D>>,
 ) -> State {
-    let known = ledger.settled_to(log.inode, log.born_nanos);
+    let known = ledger.settled_to(log.key);
     let settled = known.unwrap_or(0).max(log.settled);
     let missing = log.bytes.saturating_sub(settled);
     if missing == 0 || log.is_settled_as_copy(ledger) {
@@ -618,7 +618,7 @@ fn state_of<D: Disk>(
         Some(Ok(Some(bytes))) if bytes.min(log.bytes) <= settled => State::Gone(missing),
         // It is not in the folder: what is known about it remains valid while it is away.
         Some(Ok(None)) => {
-            let known = ledger.settled_anywhere(log.inode, log.born_nanos);
+            let known = ledger.settled_anywhere(log.key);
             match log.bytes.saturating_sub(known.unwrap_or(0).max(settled)) {
                 0 => State::Settled,
                 missing => State::Gone(missing),

@@ -542,7 +542,7 @@ fn is_same(log: &impl OpenFile, meta: &LogMeta, finished: &FinishedFile) -> io::
     let mut prefix = [0; IDENTITY_PREFIX_BYTES_MAX];
     let covered = (identity.prefix_bytes as usize).min(prefix.len());
     let filled = read_fully(log, 0, &mut prefix[..covered])?;
-    let begins_so = identity.is_of(meta.inode, meta.born_nanos, &prefix[..filled]);
+    let begins_so = identity.is_of(meta.key(), &prefix[..filled]);
     Ok(begins_so && has_last_read(log, identity, &finished.last_read)?)
 }
 

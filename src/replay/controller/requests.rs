@@ -329,15 +329,12 @@ impl Controller {
             ids: ask.ids,
         };
         for backend in &backends {
-            let message = CheckpointerMessage::Of(
-                *backend,
-                BackendMessage::Requeue {
-                    ask: number,
-                    what,
-                    filter: filter.clone(),
-                },
-            );
-            self.outbox.checkpointer(message);
+            let message = BackendMessage::Requeue {
+                ask: number,
+                what,
+                filter: filter.clone(),
+            };
+            self.outbox.backend_message(*backend, message);
         }
         self.requests.requeues.push(Requeueing {
             ask: number,

@@ -7,8 +7,8 @@ use crate::limits::OUTCOMES_PER_BATCH;
 use crate::replay::batch_table::{BatchKey, BatchTable};
 use crate::replay::chunk::{BufferReturns, Chunk};
 use crate::replay::messages::{
-    BackendId, BackendMessage, CheckpointerMessage, ControlMessage, Epoch, FailedRecord, Rejection,
-    SegmentId, Settled, Trouble,
+    BackendId, BackendMessage, ControlMessage, Epoch, FailedRecord, Rejection, SegmentId, Settled,
+    Trouble,
 };
 use crate::replay::outbox::Outbox;
 use crate::replay::outcome::Settlement;
@@ -65,7 +65,7 @@ impl Results<'_> {
     ) {
         self.hand_over();
         let origin = held.origin(batch);
-        self.outbox.checkpointer(CheckpointerMessage::Of(
+        self.outbox.backend_message(
             self.backend,
             BackendMessage::Rejected(Box::new(Rejection {
                 file: origin.file,
@@ -78,7 +78,7 @@ impl Results<'_> {
                 in_log: raw.in_log,
                 unix: self.unix,
             })),
-        ));
+        );
     }
 
     /// A record that was sent is let go of, and its answer will never come. Its batch is still
@@ -117,9 +117,6 @@ pub fn hand_over(
 ) {
     if !settled.is_empty() {
         let batch = std::mem::replace(settled, pool.take());
-        outbox.checkpointer(CheckpointerMessage::Of(
-            backend,
-            BackendMessage::Settled { batch },
-        ));
+        outbox.backend_message(backend, BackendMessage::Settled { batch });
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{BackendId, FileId, FileStart};
-use crate::ledger::identity::Identity;
+use crate::ledger::identity::{Identity, LogKey};
 
 /// A file whose lines are about to be fed.
 #[derive(Clone, Debug)]
@@ -28,10 +28,8 @@ pub struct AwayLog {
     pub backend: BackendId,
     /// Its name when it was last seen.
     pub name: Arc<str>,
-    /// Its inode.
-    pub inode: u64,
-    /// When it was made, nanoseconds since 1970; 0 where the file system does not keep that.
-    pub born_nanos: u64,
+    /// What tells it from others.
+    pub key: LogKey,
     /// Its length then, whether or not any of it was read.
     pub bytes: u64,
     /// How many of its bytes were not read. That is logged.

@@ -38,7 +38,7 @@ impl<D: Disk> LogReader<D> {
             true => resume.start_anew(&file.name, &meta),
             false => resume.start(&file.name, &meta, prefix),
         };
-        let identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
+        let identity = meta.identity(prefix);
         let alike = resume.away_with(identity.lead_hash);
         let likeness = source.first_lines.handle(identity.lead_hash, meta.key());
         let is_copy = matches!(likeness, Likeness::CopyOf(_));
@@ -71,7 +71,7 @@ impl<D: Disk> LogReader<D> {
         let backend = source.info.id;
         self.tell_forgotten(at);
         self.look_at_zone(at, &meta, prefix_bytes, &name);
-        self.outbox.checkpointer(CheckpointerMessage::Of(
+        self.outbox.backend_message(
             backend,
             BackendMessage::FileOpened(FileOpened {
                 file: number,
@@ -79,7 +79,7 @@ impl<D: Disk> LogReader<D> {
                 identity,
                 start: start.entry,
             }),
-        ));
+        );
         self.tell_originals(at, index, &alike);
         Ok(Step::Done)
     }
@@ -214,12 +214,7 @@ impl<D: Disk> LogReader<D> {
         let scratch = scratch(&mut self.scratch, prefix_bytes_of(&meta));
         let bytes = read_fully(&log, 0, scratch)?;
         let prefix = &self.scratch[..bytes];
-        Ok(Identity::new(
-            meta.device,
-            meta.inode,
-            meta.born_nanos,
-            prefix,
-        ))
+        Ok(meta.identity(prefix))
     }
 
     /// Whether a file of which something is known has the bytes that were last read of it.
@@ -299,7 +294,7 @@ impl<D: Disk> LogReader<D> {
         let checked = file.last_change();
         let (meta, prefix) = (file.meta, &self.scratch[..prefix_bytes]);
         let begun = file.begun.as_mut().expect("seen above");
-        let begins_so = begun.identity.is_of(meta.inode, meta.born_nanos, prefix);
+        let begins_so = begun.identity.is_of(meta.key(), prefix);
         let is_same = (begins_so && ends_so) || trusts;
         if !is_same {
             let loss = source.catalog.handle_rewritten(index);
@@ -319,16 +314,16 @@ impl<D: Disk> LogReader<D> {
         if tells > begun.identity.prefix_bytes as usize {
             let prefix = &prefix[..tells];
             let known_lead = begun.identity.lead_hash;
-            begun.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, prefix);
+            begun.identity = meta.identity(prefix);
             let (lead_hash, key) = (begun.identity.lead_hash, meta.key());
             file.lead_hash = lead_hash;
-            self.outbox.checkpointer(CheckpointerMessage::Of(
+            self.outbox.backend_message(
                 source.info.id,
                 BackendMessage::FileIdentified {
                     file: begun.file,
                     identity: begun.identity,
                 },
-            ));
+            );
             match source.first_lines.handle(lead_hash, key) {
                 Likeness::CopyOf(first) => {
                     if !failpoint!(TrustCopy) {

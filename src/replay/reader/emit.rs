@@ -18,8 +18,7 @@ use crate::limits::LINE_TIME_BYTES_MAX;
 use crate::replay::chunk::Chunk;
 use crate::replay::disk::{Disk, last_read_at, read_fully};
 use crate::replay::messages::{
-    BackendMessage, Batch, CheckpointerMessage, LineInLog, LongBody, Origin, Rejection,
-    WorkerMessage,
+    BackendMessage, Batch, LineInLog, LongBody, Origin, Rejection, WorkerMessage,
 };
 use crate::replay::outbox::After;
 use crate::replay::reader::LogReader;
@@ -386,10 +385,8 @@ impl<D: Disk> LogReader<D> {
             counters.announced_unix.set(segment.written_unix);
             counters.announced_bytes.add(taken.bytes as u64);
         }
-        self.outbox.checkpointer(CheckpointerMessage::Of(
-            backend,
-            BackendMessage::Segment { segment },
-        ));
+        self.outbox
+            .backend_message(backend, BackendMessage::Segment { segment });
         origin
     }
 
@@ -425,10 +422,10 @@ impl<D: Disk> LogReader<D> {
             in_log: refused.in_log,
             unix: now.unix,
         };
-        self.outbox.checkpointer(CheckpointerMessage::Of(
+        self.outbox.backend_message(
             self.sources[at].info.id,
             BackendMessage::Rejected(Box::new(rejection)),
-        ));
+        );
     }
 
     /// Makes a chunk of `buffer` and sends its records to their workers. `body` describes the value

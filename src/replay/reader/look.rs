@@ -10,12 +10,12 @@ use crate::ledger::rejected;
 use crate::limits::{FIRST_LINES_KEPT_MAX, SEVERAL_NAMES_LOOK, UNLINKED_FILES_MAX};
 use crate::replay::disk::{Area, Disk, LogEntry, LogMeta, OpenFile};
 use crate::replay::messages::{
-    AwayLog, BackendMessage, CheckpointerMessage, ControlMessage, FileId,
+    AwayLog, BackendMessage, CheckpointerMessage, ControlMessage, EntriesMoved, FileId,
 };
 use crate::replay::reader::catalog::{Catalog, Moved};
 use crate::replay::reader::entries::Entries;
 use crate::replay::reader::log_file::{Loss, LossKind};
-use crate::replay::reader::resume::{EntriesMoved, Resume, byte_counted_from, byte_of};
+use crate::replay::reader::resume::{Resume, byte_counted_from, byte_of};
 use crate::replay::reader::source::{Faults, Source};
 use crate::replay::reader::{LogReader, Wake};
 use crate::status::snapshot::SecondName;
@@ -334,14 +334,14 @@ impl<D: Disk> LogReader<D> {
         }
         let backend = self.sources[at].info.id;
         if let Some(file) = moved.file {
-            self.outbox.checkpointer(CheckpointerMessage::Of(
+            self.outbox.backend_message(
                 backend,
                 BackendMessage::FileMoved {
                     file,
                     name: Arc::clone(&moved.to),
                     away_unix: moved.away_unix,
                 },
-            ));
+            );
         } else if moved.away_unix > 0 {
             // The ledger does not know it, and it is to be read all the same.
             self.tell_away(at, &moved.to, &moved.meta, moved.meta.bytes);
@@ -350,13 +350,10 @@ impl<D: Disk> LogReader<D> {
 
     fn tell_entries_moved(&mut self, at: usize, moved: EntriesMoved) {
         if moved != EntriesMoved::default() {
-            self.outbox.checkpointer(CheckpointerMessage::Of(
+            self.outbox.backend_message(
                 self.sources[at].info.id,
-                BackendMessage::EntriesMoved {
-                    files: moved.files,
-                    legacy: moved.legacy,
-                },
-            ));
+                BackendMessage::EntriesMoved(moved),
+            );
         }
     }
 
@@ -377,13 +374,8 @@ impl<D: Disk> LogReader<D> {
     pub(super) fn tell_forgotten(&mut self, at: usize) {
         let source = &mut self.sources[at];
         if let Some(forgotten) = source.resume.as_mut().and_then(Resume::take_forgotten) {
-            self.outbox.checkpointer(CheckpointerMessage::Of(
-                source.info.id,
-                BackendMessage::EntriesForgotten {
-                    files: forgotten.files,
-                    legacy: forgotten.legacy,
-                },
-            ));
+            self.outbox
+                .backend_message(source.info.id, BackendMessage::EntriesForgotten(forgotten));
         }
     }
 
@@ -450,8 +442,7 @@ impl<D: Disk> LogReader<D> {
             .checkpointer(CheckpointerMessage::LogAway(AwayLog {
                 backend: self.sources[at].info.id,
                 name: Arc::clone(name),
-                inode: meta.inode,
-                born_nanos: meta.born_nanos,
+                key: meta.key(),
                 bytes: meta.bytes,
                 unread_bytes,
             }));
@@ -459,10 +450,8 @@ impl<D: Disk> LogReader<D> {
 
     pub(super) fn tell_gone(&mut self, at: usize, file: FileId) {
         let backend = self.sources[at].info.id;
-        self.outbox.checkpointer(CheckpointerMessage::Of(
-            backend,
-            BackendMessage::FileGone { file },
-        ));
+        self.outbox
+            .backend_message(backend, BackendMessage::FileGone { file });
     }
 
     /// Looks at open logs that HA may still write to. inotify tells of what is written to a log by

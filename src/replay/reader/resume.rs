@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::ledger::identity::{Identity, LastRead};
+use crate::ledger::identity::{Identity, LastRead, LogKey};
 use crate::limits::{AWAY_LOG_KEPT, AWAY_LOGS_MAX};
 use crate::replay::disk::LogMeta;
-use crate::replay::messages::{FileStart, ResumePlan};
+use crate::replay::messages::{EntriesForgotten, EntriesMoved, FileStart, ResumePlan};
 use crate::replay::reader::cursor::Cursor;
 use crate::replay::reader::entries::Entries;
 use crate::replay::reader::log_file::LogFile;
@@ -17,8 +17,8 @@ use crate::replay::reader::split::SettledRuns;
 #[derive(Debug)]
 pub(super) struct Resume {
     plan: ResumePlan,
-    /// Inode, birth and index of each file's entry, ascending: a plan can have thousands.
-    by_inode: Vec<(u64, u64, usize)>,
+    /// Key and index of each file's entry, ascending: a plan can have thousands.
+    by_key: Vec<(LogKey, usize)>,
     /// Hash of the first line and index of each file's entry of which the last bytes are known,
     /// ascending.
     by_lead: Vec<(u64, usize)>,
@@ -28,14 +28,7 @@ pub(super) struct Resume {
     /// The index of the original's entry for a name.
     legacy_by_name: HashMap<Arc<str>, usize>,
     /// What is forgotten and not reported yet.
-    forgotten: Forgotten,
-}
-
-/// Entries that will never be used.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Forgotten {
-    pub(super) files: Vec<usize>,
-    pub(super) legacy: Vec<usize>,
+    forgotten: EntriesForgotten,
 }
 
 /// Where a file begins.
@@ -53,13 +46,6 @@ pub(super) struct Start {
     pub(super) entry: FileStart,
     /// There was an entry for this inode, and it no longer fits: the file shrank, or was rewritten.
     pub(super) is_rewritten: bool,
-}
-
-/// Entries whose files are gone, with the time since when (Unix seconds), or are back (0).
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct EntriesMoved {
-    pub(super) files: Vec<(usize, u64)>,
-    pub(super) legacy: Vec<(usize, u64)>,
 }
 
 /// Since when something has been away, or 0 if it is there; `None` if that is known already.
@@ -94,10 +80,10 @@ impl Resume {
         let used = vec![false; plan.files.len()];
         let legacy_used = vec![false; plan.legacy.len()];
         let entries = plan.files.iter().enumerate();
-        let mut by_inode: Vec<_> = entries
-            .map(|(index, entry)| (entry.identity.inode, entry.identity.born_nanos, index))
+        let mut by_key: Vec<_> = entries
+            .map(|(index, entry)| (entry.identity.key(), index))
             .collect();
-        by_inode.sort_unstable();
+        by_key.sort_unstable();
         let entries = plan.files.iter().enumerate();
         let mut by_lead: Vec<_> = entries
             .filter(|(_, entry)| entry.identity.lead_hash != 0 && entry.last_read.bytes > 0)
@@ -110,20 +96,20 @@ impl Resume {
             .collect();
         Self {
             plan,
-            by_inode,
+            by_key,
             by_lead,
             used,
             legacy_used,
             legacy_by_name,
-            forgotten: Forgotten::default(),
+            forgotten: EntriesForgotten::default(),
         }
     }
 
     /// What was forgotten since the last call. It is to be reported to the checkpointer before any
     /// file is opened.
-    pub(super) fn take_forgotten(&mut self) -> Option<Forgotten> {
+    pub(super) fn take_forgotten(&mut self) -> Option<EntriesForgotten> {
         let forgotten = std::mem::take(&mut self.forgotten);
-        (forgotten != Forgotten::default()).then_some(forgotten)
+        (forgotten != EntriesForgotten::default()).then_some(forgotten)
     }
 
     fn forget(&mut self, index: usize) {
@@ -305,7 +291,7 @@ impl Resume {
         self.entries_within(meta).find(|&index| {
             let identity = &self.plan.files[index].identity;
             let is_open = !self.used[index] || failpoint!(UseForgotten);
-            is_open && identity.is_of(meta.inode, meta.born_nanos, prefix)
+            is_open && identity.is_of(meta.key(), prefix)
         })
     }
 
@@ -325,13 +311,10 @@ impl Resume {
     /// Entries of files with this inode and birth time.
     fn entries_of(&self, meta: &LogMeta) -> impl Iterator<Item = usize> {
         let key = meta.key();
-        let first = self
-            .by_inode
-            .partition_point(|(inode, born, _)| (*inode, *born) < key);
-        let same = self.by_inode[first..]
-            .iter()
-            .take_while(move |(inode, born, _)| (*inode, *born) == key);
-        same.map(|(_, _, index)| *index)
+        let first = self.by_key.partition_point(|(known, _)| *known < key);
+        let same = self.by_key[first..].iter();
+        let same = same.take_while(move |(known, _)| *known == key);
+        same.map(|(_, index)| *index)
     }
 
     fn find_legacy(&self, name: &str, meta: &LogMeta) -> Option<usize> {

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::replay::lane::{Results, Step};
-use crate::replay::messages::{
-    BackendId, BackendMessage, CheckpointerMessage, Component, Epoch, SegmentId,
-};
+use crate::replay::messages::{BackendId, BackendMessage, Component, Epoch, SegmentId};
 
 use super::backend_lanes::Drain;
 use super::{Action, Worker, lanes_of};
@@ -101,13 +99,13 @@ impl Worker {
     }
 
     fn say_flushed(&mut self, backend: BackendId, epoch: Epoch, sent: Vec<(SegmentId, u32)>) {
-        self.outbox.checkpointer(CheckpointerMessage::Of(
+        self.outbox.backend_message(
             backend,
             BackendMessage::Flushed {
                 epoch,
                 component: Component::Worker(self.index),
                 sent,
             },
-        ));
+        );
     }
 }

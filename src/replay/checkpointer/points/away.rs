@@ -41,13 +41,12 @@ impl AwayLogs {
     ) -> u64 {
         let mut log = Log {
             name: (*away.name).into(),
-            inode: away.inode,
-            born_nanos: away.born_nanos,
+            key: away.key,
             bytes: away.bytes,
             settled: 0,
             copy: None,
         };
-        let key = log.log_key();
+        let key = log.key;
         log.note_settled(ledger);
         let deleted = (away.backend, key, away.name);
         let left_bytes = match self.deleted.contains(&deleted) {
@@ -55,7 +54,7 @@ impl AwayLogs {
             false => log.bytes.saturating_sub(log.settled),
         };
         let all = self.backends.entry(away.backend).or_default();
-        all.retain(|known| known.log.log_key() != key);
+        all.retain(|known| known.log.key != key);
         if left_bytes > 0 {
             let since_unix = unix;
             all.push_back(Away { log, since_unix });
@@ -85,7 +84,7 @@ impl AwayLogs {
         for Away { log, .. } in all.iter_mut() {
             log.handle_closed(closed);
         }
-        all.retain(|known| !(closed.deleted && known.log.log_key() == closed_key));
+        all.retain(|known| !(closed.deleted && known.log.key == closed_key));
     }
 
     /// All that a log had which is away is in another file. `unread`: the log, if nothing but the
@@ -99,7 +98,7 @@ impl AwayLogs {
         unix: u64,
     ) {
         let all = self.backends.entry(backend).or_default();
-        let is_known = all.iter().any(|away| away.log.log_key() == key);
+        let is_known = all.iter().any(|away| away.log.key == key);
         if let Some(log) = unread.filter(|_| !is_known && all.len() < AWAY_LOGS_MAX) {
             let since_unix = unix;
             all.push_back(Away { log, since_unix });
@@ -112,7 +111,7 @@ impl AwayLogs {
     /// Whether this log has left its folder undelivered, as far as is remembered.
     pub(super) fn has(&self, backend: BackendId, key: LogKey) -> bool {
         let mut all = self.backends.get(&backend).into_iter().flatten();
-        all.any(|away| away.log.log_key() == key)
+        all.any(|away| away.log.key == key)
     }
 
     /// Whether we have deleted this log ourselves, whatever it was called, as far as is remembered.
@@ -130,10 +129,10 @@ impl AwayLogs {
     ) -> Vec<Log> {
         let (backend, ledger) = (backend_state.info().id, backend_state.ledger());
         let mut missing = self.missing(backend, &there, ledger, unix);
-        there.extend(missing.iter().map(Log::log_key));
+        there.extend(missing.iter().map(|log| log.key));
         missing.retain(|log| log.settled < log.bytes);
         let unread = unread_entries(backend_state);
-        missing.extend(unread.filter(|log| !there.contains(&log.log_key())));
+        missing.extend(unread.filter(|log| !there.contains(&log.key)));
         missing
     }
 
@@ -171,7 +170,7 @@ impl AwayLogs {
         });
         // One that is back, or there under a hidden name, may leave once more.
         let logs = all.iter().map(|away| &away.log);
-        logs.filter(|log| !there.contains(&log.log_key()))
+        logs.filter(|log| !there.contains(&log.key))
             .cloned()
             .collect()
     }
@@ -180,7 +179,7 @@ impl AwayLogs {
 impl Log {
     /// Takes over from the ledger how far it is delivered.
     fn note_settled(&mut self, ledger: Option<&BackendLedger>) {
-        let known = ledger.and_then(|ledger| ledger.settled_anywhere(self.inode, self.born_nanos));
+        let known = ledger.and_then(|ledger| ledger.settled_anywhere(self.key));
         self.settled = self.settled.max(known.unwrap_or(0)).min(self.bytes);
         if ledger.is_some_and(|ledger| self.is_settled_as_copy(ledger)) {
             self.settled = self.bytes;
@@ -205,8 +204,7 @@ pub(super) fn unread_entries(backend_state: &BackendState) -> impl Iterator<Item
         };
         Log {
             name: (*entry.name).into(),
-            inode: entry.identity.inode,
-            born_nanos: entry.identity.born_nanos,
+            key: entry.identity.key(),
             bytes,
             settled: entry.byte,
             copy: None,

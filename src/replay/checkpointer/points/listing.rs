@@ -114,8 +114,7 @@ impl Lister<'_> {
         self.check_room(entries.len())?;
         let log = |LogEntry { name, meta }| Log {
             name: name.into(),
-            inode: meta.inode,
-            born_nanos: meta.born_nanos,
+            key: meta.key(),
             bytes: meta.bytes,
             settled: 0,
             copy: None,
@@ -132,9 +131,8 @@ impl Lister<'_> {
 
     fn is_known(&self, backend: &str, key: LogKey) -> bool {
         named(self.backend_states, backend).is_some_and(|backend_state| {
-            let (inode, born) = key;
             let ledger = backend_state.ledger();
-            let settled = ledger.and_then(|ledger| ledger.settled_anywhere(inode, born));
+            let settled = ledger.and_then(|ledger| ledger.settled_anywhere(key));
             settled.is_some() || self.away.has(backend_state.info().id, key)
         })
     }
@@ -148,7 +146,7 @@ impl Lister<'_> {
     /// Adds the logs that are known and not in the folder.
     fn add_away(&mut self, backend: &str, logs: &mut Vec<Log>) {
         if let Some(backend_state) = named(self.backend_states, backend) {
-            let there = logs.iter().map(Log::log_key).collect();
+            let there = logs.iter().map(|log| log.key).collect();
             logs.append(&mut self.away.undelivered(backend_state, there, self.unix));
         }
     }

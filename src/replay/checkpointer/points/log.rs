@@ -7,8 +7,7 @@ use crate::ledger::identity::LogKey;
 #[derive(Clone, Debug)]
 pub(super) struct Log {
     pub(super) name: Box<str>,
-    pub(super) inode: u64,
-    pub(super) born_nanos: u64,
+    pub(super) key: LogKey,
     pub(super) bytes: u64,
     /// Up to which byte it was settled when the ledger closed it, or when it left its folder; 0 if
     /// neither has happened.
@@ -18,13 +17,9 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn log_key(&self) -> LogKey {
-        (self.inode, self.born_nanos)
-    }
-
     /// All that it had is in the file `copy` if it is the log `key`, or if that one has it.
     pub(super) fn handle_copied(&mut self, key: LogKey, copy: LogKey) {
-        if self.log_key() == key || self.copy == Some(key) {
+        if self.key == key || self.copy == Some(key) {
             self.copy = Some(copy);
         }
     }
@@ -32,7 +27,7 @@ impl Log {
     /// Whether the copy is settled as far as this went, by the ledger.
     pub(super) fn is_settled_as_copy(&self, ledger: &BackendLedger) -> bool {
         let copy = self.copy;
-        let settled = copy.and_then(|(inode, born)| ledger.settled_anywhere(inode, born));
+        let settled = copy.and_then(|copy| ledger.settled_anywhere(copy));
         settled.is_some_and(|settled| settled >= self.bytes)
     }
 
@@ -44,7 +39,7 @@ impl Log {
         if is_copy && settled >= self.bytes {
             self.settled = self.bytes;
         }
-        if self.log_key() == identity.key() {
+        if self.key == identity.key() {
             self.settled = self.settled.max(settled);
         }
     }

@@ -44,8 +44,7 @@ impl Points {
         );
         let ledger = backend_state.ledger();
         let there = entries.iter().map(|entry| {
-            let (inode, born) = entry.meta.key();
-            let completed = ledger.and_then(|ledger| ledger.settled_anywhere(inode, born));
+            let completed = ledger.and_then(|ledger| ledger.settled_anywhere(entry.meta.key()));
             LogPlace {
                 name: entry.name.clone(),
                 bytes: entry.meta.bytes,

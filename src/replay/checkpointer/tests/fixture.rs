@@ -287,8 +287,7 @@ impl Fixture {
         self.send(CheckpointerMessage::LogAway(AwayLog {
             backend: B,
             name: name.into(),
-            inode: meta.inode,
-            born_nanos: meta.born_nanos,
+            key: meta.key(),
             bytes: meta.bytes,
             unread_bytes: 0,
         }));

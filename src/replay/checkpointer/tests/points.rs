@@ -6,7 +6,8 @@ use super::fixture::{B, Fixture, LINE, LOG, NAME, OTHER};
 use crate::replay::disk::Area;
 use crate::replay::disk::Disk;
 use crate::replay::messages::{
-    AwayLog, BackendMessage, CheckpointerMessage, ControlMessage, FileId, FileStart, FinishedLog,
+    AwayLog, BackendMessage, CheckpointerMessage, ControlMessage, EntriesMoved, FileId, FileStart,
+    FinishedLog,
 };
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 use crate::status::control_request::Listed;
@@ -203,8 +204,7 @@ fn a_log_that_nfs_keeps_and_that_was_never_begun_is_waited_for_while_this_proces
     fixture.send(CheckpointerMessage::LogAway(AwayLog {
         backend: B,
         name: NEXT.into(),
-        inode: meta.inode,
-        born_nanos: meta.born_nanos,
+        key: meta.key(),
         bytes: meta.bytes,
         unread_bytes: meta.bytes,
     }));
@@ -663,8 +663,7 @@ fn a_log_that_we_have_deleted_is_not_missed_however_late_it_is_told_of() {
     fixture.send(CheckpointerMessage::LogAway(AwayLog {
         backend: B,
         name: LOG.into(),
-        inode: meta.inode,
-        born_nanos: meta.born_nanos,
+        key: meta.key(),
         bytes: meta.bytes,
         unread_bytes: 0,
     }));
@@ -685,8 +684,7 @@ fn a_log_that_has_the_inode_of_one_that_we_have_deleted_is_missed() {
     fixture.send(CheckpointerMessage::LogAway(AwayLog {
         backend: B,
         name: NEXT.into(),
-        inode: meta.inode,
-        born_nanos: meta.born_nanos,
+        key: meta.key(),
         bytes: 40,
         unread_bytes: 40,
     }));
@@ -819,10 +817,10 @@ fn what_an_earlier_process_had_read_of_a_log_that_has_left_since_is_counted() {
         (0, 0, None),
         "the reader has not looked yet"
     );
-    fixture.tell(BackendMessage::EntriesMoved {
+    fixture.tell(BackendMessage::EntriesMoved(EntriesMoved {
         files: vec![(0, fixture.now.unix)],
         legacy: Vec::new(),
-    });
+    }));
     fixture.pass(6);
     // Two lines, of which only the number is known.
     assert_eq!(away(&fixture), (1, 2, Some(LOG.to_owned())));

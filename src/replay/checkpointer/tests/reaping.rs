@@ -12,7 +12,8 @@ use crate::ledger::segment::NewSegment;
 use crate::limits::REJECTED_WRITE_BYTES_MAX;
 use crate::replay::disk::Area;
 use crate::replay::messages::{
-    BackendMessage, CheckpointerMessage, FileId, FileStart, ReaderMessage, ResumePlan, SegmentId,
+    BackendMessage, CheckpointerMessage, EntriesForgotten, FileId, FileStart, ReaderMessage,
+    ResumePlan, SegmentId,
 };
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 
@@ -482,10 +483,10 @@ fn entries_that_the_reader_forgets_are_dropped_and_the_others_kept() {
     let files = fixture.plan().unwrap().files;
     assert_eq!(files.len(), 2);
     let gone = files.iter().position(|file| &*file.name == NEXT);
-    fixture.tell(BackendMessage::EntriesForgotten {
+    fixture.tell(BackendMessage::EntriesForgotten(EntriesForgotten {
         files: vec![gone.unwrap()],
         legacy: vec![],
-    });
+    }));
     fixture.pass(2);
     let names: Vec<_> = checkpointed(&fixture)
         .files

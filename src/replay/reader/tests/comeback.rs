@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fixture::{A, BOUNDS, Fixture, put, puts, settings};
-use crate::ledger::identity::{Identity, LastRead};
+use crate::ledger::identity::LastRead;
 use crate::ledger::plan::{FileResume, LegacyResume};
 use crate::ledger::runs::LineRuns;
 use crate::replay::messages::{FileStart, ReaderMessage, ReaderSettings, ResumePlan};
@@ -18,7 +18,7 @@ fn plan(fixture: &Fixture) -> ResumePlan {
     ResumePlan {
         files: vec![FileResume {
             name: Arc::from("01"),
-            identity: Identity::new(meta.device, meta.inode, meta.born_nanos, &put("a")),
+            identity: meta.identity(&put("a")),
             line: 2,
             byte: puts(["a", "b"]).len() as u64,
             settled: LineRuns::default(),
@@ -99,7 +99,7 @@ fn a_log_that_is_cut_before_lines_that_are_settled_ahead_is_another() {
     let file = &mut plan.files[0];
     let first = lines(1);
     let meta = fixture.disk.meta_of("a:1", "01").unwrap();
-    file.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, &first);
+    file.identity = meta.identity(&first);
     (file.line, file.byte, file.lines_read) = (1, first.len() as u64, 64);
     file.settled.push(40, 24);
     fixture.plan(A, plan);
@@ -128,7 +128,7 @@ fn a_log_that_is_cut_and_written_on_before_the_look_is_another_where_more_of_it_
     let settled = lines("key", 310);
     let meta = fixture.disk.meta_of("a:1", "01").unwrap();
     let first = lines("key", 1);
-    file.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, &first);
+    file.identity = meta.identity(&first);
     (file.line, file.byte, file.lines_read) = (310, settled.len() as u64, 400);
     file.last_read = LastRead::new(0, &whole);
     fixture.plan(A, plan);
@@ -417,7 +417,7 @@ fn a_hidden_file_that_no_plan_knows_may_be_a_finished_log_and_is_not_read() {
     // The same inode number, and other content.
     let mut other = plan.files[0].clone();
     let meta = fixture.disk.meta_of("a:1", HIDDEN).unwrap();
-    other.identity = Identity::new(meta.device, meta.inode, meta.born_nanos, &put("other"));
+    other.identity = meta.identity(&put("other"));
     let mut files = plan.files;
     files.push(other);
     fixture.plan(

@@ -15,8 +15,8 @@ use crate::replay::chunk::Share;
 use crate::replay::links::{Links, Mailboxes};
 use crate::replay::messages::{
     BackendId, BackendInfo, BackendMessage, Batch, BodyReader, BodyRequest, CheckpointerMessage,
-    ControlMessage, FileId, FileOpened, FileStart, ReaderMessage, ReaderSettings, Rejection,
-    ResumePlan, SegmentId, WorkerMessage,
+    ControlMessage, EntriesForgotten, FileId, FileOpened, FileStart, ReaderMessage, ReaderSettings,
+    Rejection, ResumePlan, SegmentId, WorkerMessage,
 };
 use crate::replay::reachability::KnownOutages;
 use crate::replay::reader::buffers::ReaderBounds;
@@ -77,7 +77,7 @@ pub(super) struct Fixture {
     /// Sync points that were passed on, each with how many logs had gone by then.
     pub(super) points: Vec<(u64, usize)>,
     /// Entries of plans that will not be used: of files, and of the original's.
-    pub(super) forgotten: Vec<(Vec<usize>, Vec<usize>)>,
+    pub(super) forgotten: Vec<EntriesForgotten>,
     /// A real ledger for each backend, so that what the reader says is held against what the
     /// checkpointer makes of it.
     pub(super) ledgers: BTreeMap<BackendId, (u32, BackendLedger)>,
@@ -410,12 +410,10 @@ impl Fixture {
                 opened.expect("a file is opened before it moves").name = name;
                 self.moved.push((file, away_unix));
             }
-            BackendMessage::EntriesMoved { files, legacy } => {
-                self.ledger(backend).entries_moved(&files, &legacy)
-            }
-            BackendMessage::EntriesForgotten { files, legacy } => {
-                self.ledger(backend).forget_entries(&files, &legacy);
-                self.forgotten.push((files, legacy));
+            BackendMessage::EntriesMoved(moved) => self.ledger(backend).entries_moved(&moved),
+            BackendMessage::EntriesForgotten(forgotten) => {
+                self.ledger(backend).forget_entries(&forgotten);
+                self.forgotten.push(forgotten);
             }
             BackendMessage::Flushed { epoch, .. } => {
                 if let Some(next) = self.next_ledgers.remove(&backend) {

@@ -132,7 +132,7 @@ pub(super) fn tell(
     }
     output::tell(line);
     match verb {
-        Verb::Stop => wait_for_end(held, target, drain_timeout),
+        Verb::Stop => wait_for_state(held, target, drain_timeout),
         Verb::Probe { backend } => wait_for_probe(backend, before.as_ref(), target),
         _ => Ok(()),
     }
@@ -215,16 +215,25 @@ impl Held {
     }
 }
 
-/// The longest that a server takes to end, some time for the last writes included.
-pub(super) fn longest_end(drain_timeout: Duration) -> Duration {
+/// Waits for the end of a server that was told to end, as long as it takes one at most, some time
+/// for the last writes included. An error where it `runs` still: after how many seconds.
+pub(super) fn wait_for_end(drain_timeout: Duration, runs: impl Fn() -> bool) -> Result<(), u64> {
     let allowance = Duration::from_millis(DRAIN_EXTRA_MS + CHECKPOINTER_END_MS + 2 * THREAD_END_MS);
-    drain_timeout + allowance + SHUTDOWN_GRACE
+    let patience = drain_timeout + allowance + SHUTDOWN_GRACE;
+    let end = Instant::now() + patience;
+    while runs() {
+        if Instant::now() > end {
+            return Err(patience.as_secs());
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+    Ok(())
 }
 
 /// Returns when the server has given up its state: then another one can start. Where that can't be
 /// seen, when nobody listens at its HTTP server any more; that would not do for an HTTP server that
 /// systemd holds open.
-fn wait_for_end(
+fn wait_for_state(
     held: Option<Held>,
     target: &StatusTarget,
     drain_timeout: Duration,
@@ -233,20 +242,13 @@ fn wait_for_end(
         Some(held) => held.is_held(),
         None => TcpStream::connect_timeout(&target.addr, ANSWER_TIMEOUT).is_ok(),
     };
-    let patience = longest_end(drain_timeout);
-    let end = Instant::now() + patience;
-    while runs() {
-        if Instant::now() > end {
-            return Err(format!(
-                "the server at {} still runs after {} s; its log tells what it waits for",
-                target.addr,
-                patience.as_secs()
-            )
-            .into());
-        }
-        std::thread::sleep(LOOK_INTERVAL);
-    }
-    Ok(())
+    wait_for_end(drain_timeout, runs).map_err(|seconds| {
+        let addr = target.addr;
+        format!(
+            "the server at {addr} still runs after {seconds} s; its log tells what it waits for"
+        )
+        .into()
+    })
 }
 
 #[cfg(test)]

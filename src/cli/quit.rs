@@ -1,10 +1,10 @@
 //! `-q`: ends the running daemon, found by its pid file.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::configuration::config_path;
-use super::ctl::longest_end;
+use super::ctl::wait_for_end;
 use super::failure::Failure;
 use super::pidfile::{self, Found};
 use super::process::{self, PROC};
@@ -15,7 +15,6 @@ use crate::engine::os::process::terminate;
 
 /// The drain's length where the configuration doesn't tell.
 const DRAIN_DEFAULT: Duration = Duration::from_secs(10);
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Sends SIGTERM and waits until the process has ended.
 pub(super) fn quit(given: Option<&Path>) -> Result<(), Failure> {
@@ -48,19 +47,9 @@ pub(super) fn quit(given: Option<&Path>) -> Result<(), Failure> {
         Err(error) => return Err(format!("the pid file {}: {error}", path.display()).into()),
     };
     terminate(pid).map_err(|error| format!("process {pid} could not be told to end: {error}"))?;
-    let patience = longest_end(drain);
-    let deadline = Instant::now() + patience;
-    while process::is_hustdbsync(proc, pid) {
-        if Instant::now() > deadline {
-            return Err(format!(
-                "process {pid} was told to end and still runs after {} s",
-                patience.as_secs()
-            )
-            .into());
-        }
-        std::thread::sleep(POLL_INTERVAL);
-    }
-    Ok(())
+    wait_for_end(drain, || process::is_hustdbsync(proc, pid)).map_err(|seconds| {
+        format!("process {pid} was told to end and still runs after {seconds} s").into()
+    })
 }
 
 /// A server that runs on these logs all the same, as the rest of a sentence. It is named and not

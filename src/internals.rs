@@ -1,8 +1,6 @@
 //! What the integration tests, the benchmarks and the fuzz targets may take of the library: what
 //! is `pub` in these modules. The product is compiled without it. It is no interface.
 
-#![allow(missing_docs, reason = "each item has its docs where it is defined")]
-
 macro_rules! open {
     ($($module:ident),+) => { $(pub mod $module { pub use crate::$module::*; })+ };
 }

@@ -12,7 +12,6 @@ pub enum LineFault {
     /// The payload ends before the head's fixed fields do.
     #[error("the record has {bytes} bytes, fewer than a head's {needed}")]
     TooShort {
-        /// Bytes there are.
         bytes: usize,
         /// Bytes that the fixed fields need.
         needed: usize,
@@ -20,7 +19,6 @@ pub enum LineFault {
     /// A length field points past the record's end.
     #[error("the {field} is said to have {said} bytes, past the record's end at {bytes}")]
     LengthPastEnd {
-        /// Which field.
         field: &'static str,
         /// What its length field says.
         said: u32,
@@ -38,7 +36,6 @@ pub enum LineFault {
     /// The key's or table's checksum is off.
     #[error("the {field}'s checksum is {said:#010x}, its bytes have {found:#010x}")]
     Checksum {
-        /// Which field.
         field: &'static str,
         /// What the record says.
         said: u32,

@@ -27,7 +27,6 @@ pub struct Scanned {
     pub start: Vec<u8>,
     /// Hash (xxh3) of the line's bytes, its newline not counted.
     pub digest: u64,
-    /// The record in it.
     pub record: Result<LongRecord, LineFault>,
 }
 
@@ -43,7 +42,6 @@ pub struct LongRecord {
     pub payload_at: u64,
     /// Where the value begins in the decoded payload, in bytes.
     pub value_at: u64,
-    /// Bytes of the value.
     pub value_bytes: u64,
     /// Hash (xxh3) of the value.
     pub value_digest: u64,

@@ -84,7 +84,6 @@ pub struct MethodRow {
 pub enum Key {
     /// First of the arguments.
     Query,
-    /// In the body.
     Body,
     /// In the body, or last of the arguments where the body is empty.
     BodyOrQuery,

@@ -7,7 +7,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// A backend, as its folder names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BackendName {
-    /// Where it is.
     pub host: Host,
     /// From 1.
     pub port: u16,
@@ -17,7 +16,6 @@ pub struct BackendName {
 /// The part before the port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Host {
-    /// An address.
     Address(IpAddr),
     /// A name, to be resolved.
     Name(String),

@@ -55,7 +55,6 @@ pub enum ConfigError {
     Unreadable {
         /// What the system says.
         reason: String,
-        /// What to do.
         advice: &'static str,
     },
     /// The file is no JSON, or has the wrong outer form.
@@ -80,7 +79,6 @@ pub enum ConfigError {
         value: String,
         /// Why it can't be, as the rest of a sentence that begins with the value.
         reason: String,
-        /// What to do.
         advice: String,
     },
 }

@@ -75,13 +75,11 @@ pub struct ControlLinks {
 pub struct ControlParts {
     /// The reactor; [`WAKER`] is registered with it.
     pub poll: Poll,
-    /// The clock.
     pub clock: Clock,
     /// The others.
     pub links: ControlLinks,
     /// The settings that all threads use.
     pub settings: Settings,
-    /// The HTTP server.
     pub http_server: ListenerOptions,
     /// Its socket, if systemd has passed one.
     pub handed_over: Option<std::net::TcpListener>,

@@ -80,7 +80,6 @@ pub struct Engine {
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExitReport {
-    /// How.
     pub ending: Ending,
     /// Records settled, over all backends and runs.
     pub settled: u64,

@@ -30,7 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A key to be compared with this master.
 pub(crate) struct KeyWithPeer {
-    /// Which key.
     pub(crate) key: KeyId,
     /// What is known of its records.
     pub(crate) logged: Logged,
@@ -152,12 +151,7 @@ pub(crate) enum VerifyError {
     Table(String),
     /// A master does not answer.
     #[error("{master} does not answer: {why}; what was compared before has been told")]
-    Silent {
-        /// Which master.
-        master: Arc<str>,
-        /// Why.
-        why: String,
-    },
+    Silent { master: Arc<str>, why: String },
     /// The system.
     #[error("cannot compare: {0}")]
     System(#[from] io::Error),

@@ -30,7 +30,6 @@ pub struct Answer {
     pub version_error: Option<bool>,
     /// Whether `WWW-Authenticate` is there: only on a 401 that means a wrong password.
     pub challenge: bool,
-    /// The body.
     pub body: Body,
 }
 

@@ -8,7 +8,6 @@ use super::query::Space;
 /// Where something is stored.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Item {
-    /// The space.
     pub space: Space,
     /// The table; empty for [`Space::Kv`].
     pub table: Vec<u8>,
@@ -30,11 +29,9 @@ pub enum Value {
 /// What is stored, with what hustdb knows about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// The version.
     pub version: u32,
     /// When it ends, in Unix seconds; 0 for never.
     pub expires_unix: u64,
-    /// The value.
     pub value: Value,
 }
 

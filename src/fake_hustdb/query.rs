@@ -20,7 +20,6 @@ use super::answer::Answer;
 pub enum Method {
     /// GET, with or without a body.
     Get,
-    /// POST.
     Post,
     /// Any other: every handler answers 405.
     Other,
@@ -29,7 +28,6 @@ pub enum Method {
 /// One request, as far as hustdb looks at it.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// The method.
     pub method: Method,
     /// The target up to the `?`.
     pub path: &'a [u8],
@@ -37,7 +35,6 @@ pub struct Request<'a> {
     pub query: &'a [u8],
     /// The `Authorization` header, if there is one.
     pub authorization: Option<&'a [u8]>,
-    /// The body.
     pub body: &'a [u8],
 }
 
@@ -115,9 +112,7 @@ pub enum Space {
     Kv,
     /// Hash tables.
     Hash,
-    /// Sets.
     Set,
-    /// Sorted sets.
     SortedSet,
 }
 

@@ -127,7 +127,6 @@ impl On {
 /// What happens to a request instead of its right answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// This answer.
     Answer(Answer),
     /// These bytes, and the connection goes on.
     Bytes(Vec<u8>),

@@ -16,7 +16,6 @@ use super::store::{Effect, KeyHasher, Store};
 /// One mutation, in the order in which they were applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// The space.
     pub space: Space,
     /// The table; empty for [`Space::Kv`].
     pub table: Vec<u8>,

@@ -76,7 +76,6 @@ pub struct ClientId {
 /// among `fields`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer<'a> {
-    /// The status.
     pub status: Status,
     /// The body's `Content-Type`; `None` where there is no body.
     pub content_type: Option<&'a str>,

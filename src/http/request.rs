@@ -13,11 +13,9 @@ use crate::limits::HTTP_FIELDS_MAX;
 /// The methods that anything here tells apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// GET
     Get,
     /// HEAD: answered without a body
     Head,
-    /// POST
     Post,
     /// Any other
     Other,
@@ -29,7 +27,6 @@ pub const TOKEN_FIELD: &str = "x-hustdbsync-token";
 /// One request, whole, its body read and thrown away. Borrowed from the connection that it came on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// Its method.
     pub method: Method,
     /// What stands before the `?`, as sent: nothing is decoded.
     pub path: &'a [u8],

@@ -20,7 +20,6 @@ pub struct Response {
     pub challenge: bool,
     /// Whether the peer says that it closes the connection.
     pub close: bool,
-    /// Bytes of the head.
     pub head_bytes: usize,
     /// Bytes of the body, behind the head.
     pub body_bytes: usize,

@@ -85,7 +85,6 @@ pub enum CheckpointFault {
     Length {
         /// As its head says.
         expected: u64,
-        /// As it is.
         found: u64,
     },
     /// Torn or rotten.

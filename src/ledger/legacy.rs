@@ -39,9 +39,7 @@ pub enum LegacyFault {
 pub struct LegacyStatus {
     /// The first line that is not synced, from 0.
     pub line: u64,
-    /// Lines read.
     pub lines_read: u64,
-    /// Bytes read.
     pub bytes_read: u64,
     /// Lines behind the first gap that the original has counted as synced. They will be settled,
     /// and counted, again.

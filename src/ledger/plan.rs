@@ -40,7 +40,6 @@ impl LegacyResume {
 pub struct FileResume {
     /// The file's name when it was last seen.
     pub name: Arc<str>,
-    /// What it was.
     pub identity: Identity,
     /// All lines before this one (from 0) are settled.
     pub line: u64,

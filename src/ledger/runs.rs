@@ -7,7 +7,6 @@
 /// Lines in a row. Lines are counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineRun {
-    /// The first of them.
     pub first: u64,
     /// How many, at least one.
     pub lines: u64,

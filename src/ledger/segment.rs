@@ -11,7 +11,6 @@ use crate::ledger::ids::{FileId, SegmentId};
 pub struct NewSegment {
     /// Its number.
     pub id: SegmentId,
-    /// Which file.
     pub file: FileId,
     /// Where its first line begins.
     pub first: Place,
@@ -52,9 +51,7 @@ impl NewSegment {
 /// A segment all of whose lines are settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentDone {
-    /// Which.
     pub segment: SegmentId,
-    /// Lines in it.
     pub lines: u32,
     /// Bytes of log in it.
     pub bytes: u64,

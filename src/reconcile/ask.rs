@@ -33,7 +33,6 @@ pub enum Ask {
         /// Not of a value above `sync.reconcile_value_bytes_max`.
         is_bounded: bool,
     },
-    /// The value.
     ReadValue,
     /// To take this version of the key.
     Write,
@@ -54,12 +53,7 @@ pub enum Answer {
         digest: Option<u128>,
     },
     /// To [`Ask::ReadValue`].
-    Value {
-        /// The version that it has.
-        version: u32,
-        /// The value.
-        value: Vec<u8>,
-    },
+    Value { version: u32, value: Vec<u8> },
     /// The key is not there any more.
     Gone,
     /// None: a write was not sent, as it was decided too long ago, or may have been lost.

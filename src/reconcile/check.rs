@@ -49,7 +49,6 @@ pub enum Step {
     Pending,
     /// Call [`Check::resume`] at this time, monotonic.
     Wait(Duration),
-    /// Done.
     Done(Outcome),
 }
 
@@ -73,7 +72,6 @@ enum Phase {
 /// See the module.
 #[derive(Debug)]
 pub struct Check {
-    /// Which key.
     pub key: KeyId,
     /// What the log says of it.
     pub logged: Logged,

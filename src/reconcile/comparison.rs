@@ -48,7 +48,6 @@ pub struct ComparisonSettings {
 /// A key's outcome.
 #[derive(Clone, Debug)]
 pub struct Compared {
-    /// Which key.
     pub key: KeyId,
     /// The master that it was compared with.
     pub peer: Arc<str>,

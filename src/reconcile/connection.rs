@@ -31,7 +31,6 @@ use crate::reconcile::key::Kind;
 pub struct Request {
     /// Which check wants it.
     pub check: CheckId,
-    /// What it asks for.
     pub ask: Ask,
     /// The key's kind.
     pub kind: Kind,
@@ -115,7 +114,6 @@ struct Body {
 /// See the module.
 pub struct Connection {
     state: State,
-    /// Bytes that one segment of it has.
     segment_bytes: usize,
     outgoing: Vec<u8>,
     sent: usize,

@@ -12,9 +12,7 @@ use crate::reconcile::key::{Kind, Logged};
 pub enum Seen {
     /// No such key, or no such table.
     Absent,
-    /// It is there.
     Present {
-        /// Its version.
         version: u32,
         /// Its score, of a sorted set's member.
         score: i64,

@@ -47,7 +47,6 @@ pub const NEXT: &str = "differences.jsonl.next";
 /// What a master has of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
-    /// Its version.
     pub version: u32,
     /// Its score; `None` where its kind has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,7 +97,6 @@ pub const SEEN: [&str; 7] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum How {
-    /// It was mended.
     Mended,
     /// Somebody has seen it and wants to see it no more.
     Dropped,

@@ -27,9 +27,7 @@ pub enum Kind {
 /// The methods that concern one kind.
 #[derive(Clone, Copy, Debug)]
 pub struct KindMethods {
-    /// Writes it.
     pub write: Method,
-    /// Removes it.
     pub remove: Method,
 }
 
@@ -90,7 +88,6 @@ impl Kind {
 /// are equal.
 #[derive(Clone, Debug)]
 pub struct KeyId {
-    /// Its kind.
     pub kind: Kind,
     /// The table, query text; empty for [`Kind::Key`].
     pub table: Box<[u8]>,
@@ -104,7 +101,6 @@ pub struct KeyId {
 /// A key whose bytes are borrowed; [`KeyId`] owns them.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyRef<'a> {
-    /// Its kind.
     pub kind: Kind,
     /// The table, query text; empty for [`Kind::Key`].
     pub table: &'a [u8],

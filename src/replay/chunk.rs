@@ -21,7 +21,6 @@ pub struct Chunk {
 /// A piece of a chunk, which stays in memory for as long as this is there.
 #[derive(Debug)]
 pub struct Share {
-    /// The chunk.
     pub chunk: Arc<Chunk>,
     /// Where the piece begins in it.
     pub at: usize,
@@ -42,7 +41,6 @@ impl Share {
 pub struct Returned {
     /// The buffer; its length is what the backend's credit was charged.
     pub bytes: Vec<u8>,
-    /// Whose it was.
     pub backend: BackendId,
     /// Whether it was a piece of a body.
     pub is_body: bool,

@@ -47,7 +47,6 @@ pub struct LogEntry {
     /// The file's name, without its folder, as text: a byte that is not UTF-8 is written as `\xb0`,
     /// a backslash as two. The disk takes it back so.
     pub name: String,
-    /// What it is.
     pub meta: LogMeta,
 }
 

@@ -28,7 +28,6 @@ pub enum Kind {
 /// A request of a burst.
 #[derive(Clone, Debug)]
 pub struct Sent {
-    /// What it is for.
     pub kind: Kind,
     /// The method that is sent; for a lookup, the record's.
     pub method: Method,

@@ -57,7 +57,6 @@ pub use trouble::{FailedRecord, Trouble};
 /// A thread that takes part in a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Component {
-    /// The reader.
     LogReader,
     /// The worker of this number.
     Worker(usize),
@@ -86,11 +85,8 @@ pub enum CheckpointerMessage {
     LogAway(AwayLog),
     /// From the reader, after `LogAway`: all that the log had is in another file, a copy.
     LogCopied {
-        /// Whose logs.
         backend: BackendId,
-        /// The log.
         key: LogKey,
-        /// The copy.
         copy: LogKey,
     },
     /// From the reader, which has looked for logs that have gone: remember how far all logs go now,
@@ -103,31 +99,20 @@ pub enum CheckpointerMessage {
         is_backend: fn(&str) -> bool,
     },
     /// From control: nobody will ask for this point any more.
-    ForgetSyncPoint {
-        /// Which.
-        id: u64,
-    },
+    ForgetSyncPoint { id: u64 },
     /// From control: which logs does a backend have? Answered by `Listed`.
     ListLogs {
-        /// Whose.
         backend: BackendId,
         /// What the question is called.
         ask: u64,
     },
     /// From control: what is left of a backend? Answered by `StateLeft`.
-    AskLeft {
-        /// Whose.
-        backend: BackendId,
-    },
+    AskLeft { backend: BackendId },
     /// From the reader, behind all that it has told of it: nobody has anything of a backend any
     /// more. Remove its state, whatever is in it, and answer `Forgotten`.
-    Forget {
-        /// Whom.
-        backend: BackendId,
-    },
+    Forget { backend: BackendId },
     /// From the reconciler: the keys of logs are compared.
     Compared {
-        /// Whose logs.
         backend: BackendId,
         /// Which, each up to the length that it was told with.
         logs: Vec<FinishedLog>,
@@ -153,22 +138,13 @@ pub enum BackendMessage {
     /// From the reader: more of a file's first bytes are known than when it was opened; its
     /// identity covers them now. Sent before what they are of is fed, for a file that was opened
     /// while it was shorter.
-    FileIdentified {
-        /// Which file.
-        file: FileId,
-        /// What it is.
-        identity: Identity,
-    },
+    FileIdentified { file: FileId, identity: Identity },
     /// From the reader: a file is another by now, or will not come back, or the checkpointer said
     /// that it has deleted it; nothing more will be fed from it, its state can go.
-    FileGone {
-        /// Which file.
-        file: FileId,
-    },
+    FileGone { file: FileId },
     /// From the reader: a file has another name, or has gone from its folder, or is back. It stays
     /// open: it may come back, and goes on where it was.
     FileMoved {
-        /// Which file.
         file: FileId,
         /// What it is called.
         name: Arc<str>,
@@ -183,10 +159,7 @@ pub enum BackendMessage {
     EntriesForgotten(EntriesForgotten),
     /// From a worker, behind what is settled: write a checkpoint soon, and answer
     /// `CheckpointDurable` once one has all of that, or can't be written.
-    Checkpoint {
-        /// Which worker.
-        worker: usize,
-    },
+    Checkpoint { worker: usize },
     /// From a worker: in each lane's order.
     Settled {
         /// The records' ends. The vector goes back to where it came from.
@@ -212,9 +185,7 @@ pub enum BackendMessage {
     Requeue {
         /// What the question is called.
         ask: u64,
-        /// What to do with them.
         what: Requeue,
-        /// Which.
         filter: Filter,
     },
     /// From control: which lines were rejected last? Answered by `Listed`.
@@ -238,7 +209,6 @@ pub enum ReaderMessage {
     Backend(BackendInfo),
     /// From the checkpointer.
     Plan {
-        /// Whose logs.
         backend: BackendId,
         /// The epoch that it is for; one for an older is out of date.
         epoch: Epoch,
@@ -247,25 +217,20 @@ pub enum ReaderMessage {
     },
     /// From control: feed it.
     Up {
-        /// Whom.
         backend: BackendId,
-        /// In this epoch.
         epoch: Epoch,
         /// When it was dead, so that what was written then is not applied.
         outages: KnownOutages,
     },
     /// From control: stop feeding it, tell the checkpointer `Flushed`, and wait for the plan.
     Down {
-        /// Whom.
         backend: BackendId,
         /// The new epoch.
         epoch: Epoch,
     },
     /// From the checkpointer: all lines of a segment are settled; its records' credit comes back.
     SegmentDone {
-        /// Whose.
         backend: BackendId,
-        /// Which.
         done: SegmentDone,
         /// Of this epoch; of an older one it is out of date.
         epoch: Epoch,
@@ -273,9 +238,7 @@ pub enum ReaderMessage {
     /// From the checkpointer: a finished log has been deleted. The reader lets go of it and answers
     /// `FileGone`; what it has fed of it meanwhile is settled as usual.
     FileDeleted {
-        /// Whose.
         backend: BackendId,
-        /// Which.
         file: FileId,
         /// The log: after a flush the reader knows it by no number.
         key: LogKey,
@@ -300,10 +263,7 @@ pub enum ReaderMessage {
         is_backend: fn(&str) -> bool,
     },
     /// From control: it is flushed, and stays down. Forget it and tell the checkpointer to.
-    Forget {
-        /// Whom.
-        backend: BackendId,
-    },
+    Forget { backend: BackendId },
     /// From control: tell again of folders whose backends were not taken in. There is room.
     TellFolders,
     /// From control: other settings.
@@ -317,7 +277,6 @@ pub enum ReaderMessage {
 pub struct Fed {
     /// Where the decoded record begins in the chunk.
     pub at: u32,
-    /// Its bytes.
     pub bytes: u32,
     /// Its line's index in the segment.
     pub line: u32,
@@ -334,15 +293,12 @@ pub struct Fed {
 /// Records of one segment for one worker, in the log's order.
 #[derive(Debug)]
 pub struct Batch {
-    /// For which backend.
     pub backend: BackendId,
-    /// In which epoch.
     pub epoch: Epoch,
     /// Where they come from.
     pub origin: Origin,
     /// Their bytes; it begins with the segment's first one.
     pub chunk: Arc<Chunk>,
-    /// They.
     pub records: Vec<Fed>,
     /// Set where its one record has a value that is in the log only; the chunk then has the line's
     /// first bytes, and behind them the record without its value.
@@ -355,11 +311,8 @@ pub enum WorkerMessage {
     /// From control: the backend is up; its lanes may connect. Comes before any batch of this
     /// epoch.
     Open {
-        /// Who.
         backend: BackendId,
-        /// Its epoch.
         epoch: Epoch,
-        /// Where it is.
         address: SocketAddr,
         /// How to speak to it.
         settings: Arc<LaneSettings>,
@@ -368,7 +321,6 @@ pub enum WorkerMessage {
     },
     /// From control: forget its records and say `Flushed` to the checkpointer.
     Flush {
-        /// Whose.
         backend: BackendId,
         /// The new epoch.
         epoch: Epoch,
@@ -378,28 +330,20 @@ pub enum WorkerMessage {
     /// From control: whether records with a ttl may go (docs/hustdb.md, "Time to live": hustdb's
     /// clock after a start).
     Ttl {
-        /// Whose.
         backend: BackendId,
         /// Whether they may.
         ready: bool,
     },
     /// From the checkpointer: the answer to `Checkpoint`.
-    CheckpointDurable {
-        /// Whose.
-        backend: BackendId,
-    },
+    CheckpointDurable { backend: BackendId },
     /// From control: other settings; connections stay.
     Settings {
-        /// Whose.
         backend: BackendId,
         /// How to speak to it from now on.
         settings: Arc<LaneSettings>,
     },
     /// From control: it is flushed, and stays down. Forget it.
-    Forget {
-        /// Whom.
-        backend: BackendId,
-    },
+    Forget { backend: BackendId },
     /// From the reader.
     Batch(Batch),
     /// From the reader: what a lane asked for. None: the log has not got those bytes any more.
@@ -428,34 +372,28 @@ pub enum ControlMessage {
     SecondNames(Vec<SecondName>),
     /// From a worker.
     Trouble {
-        /// With whom.
         backend: BackendId,
         /// In which lane of the backend, from 0.
         lane: u16,
-        /// When it was this epoch.
         epoch: Epoch,
-        /// What.
         trouble: Trouble,
         /// On which record; none: the lane was connecting, or looking up for something else.
         record: Option<FailedRecord>,
     },
     /// From the checkpointer: everyone has let go, the plan is sent.
     Flushed {
-        /// Whose.
         backend: BackendId,
         /// The epoch that has begun.
         epoch: Epoch,
     },
     /// From the checkpointer: why state cannot be written; none: it can again.
     StoreFault {
-        /// Whose.
         backend: BackendId,
         /// Path and cause.
         fault: Option<String>,
     },
     /// From the reader: why logs cannot be read. `None`: they can be again.
     LogFault {
-        /// Whose.
         backend: BackendId,
         /// Path and cause.
         fault: Option<String>,
@@ -463,34 +401,27 @@ pub enum ControlMessage {
     /// From the checkpointer: logs have left their folder with lines that are not delivered. The
     /// counters have how many.
     LogsAway {
-        /// Whose.
         backend: BackendId,
         /// The first of them in the order of their names; `None` if there are none any more.
         first: Option<Box<str>>,
     },
     /// From a helper thread: what a backend's name resolves to.
     Resolved {
-        /// Whose.
         backend: BackendId,
         /// Its address, or why there is none.
         address: Result<SocketAddr, String>,
     },
     /// From the checkpointer, once it has read a backend's state.
     OutagesRead {
-        /// Whose.
         backend: BackendId,
         /// What an earlier process has kept of its outages, if anything; an error where that cannot
         /// be read.
         kept: Result<Option<Vec<u8>>, ()>,
     },
     /// From the checkpointer: nothing of them is on disk any more.
-    OutagesForgotten {
-        /// Whose.
-        backend: BackendId,
-    },
+    OutagesForgotten { backend: BackendId },
     /// From the checkpointer: a point stands, or why there is none.
     SyncPointTaken {
-        /// Which.
         id: u64,
         /// Its numbers, kept by the checkpointer.
         taken: Result<Arc<PointBoard>, String>,
@@ -499,7 +430,6 @@ pub enum ControlMessage {
     SyncPointMoved,
     /// From the checkpointer: what became of a backend's rejected lines, or why nothing did.
     Requeued {
-        /// Whose.
         backend: BackendId,
         /// The question.
         ask: u64,
@@ -516,14 +446,12 @@ pub enum ControlMessage {
     /// From the checkpointer: what would be lost if a backend were forgotten, as a sentence; an
     /// error where that cannot be done now, whatever is left.
     StateLeft {
-        /// Of whom.
         backend: BackendId,
         /// What; none: nothing.
         left: Result<Option<String>, String>,
     },
     /// From the checkpointer: nothing of a backend is left, and that is durable.
     Forgotten {
-        /// Whom.
         backend: BackendId,
         /// What all that were ever forgotten had come to.
         totals: ForgottenTotals,

@@ -61,7 +61,6 @@ pub struct MonitorSettings {
 pub enum Order {
     /// Look up the backend's name.
     Resolve,
-    /// Probe it.
     Probe {
         /// With the password, by a request that changes nothing; otherwise `GET /status.html`.
         authenticated: bool,
@@ -72,10 +71,7 @@ pub enum Order {
         epoch: Epoch,
     },
     /// Tell the workers, then the reader, that the backend is up.
-    Open {
-        /// The epoch.
-        epoch: Epoch,
-    },
+    Open { epoch: Epoch },
     /// Tell the workers whether records with a ttl may go. A worker takes a backend just opened as
     /// not ready.
     Ttl {

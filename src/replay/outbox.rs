@@ -31,7 +31,6 @@ pub enum After {
     LogReader,
     /// The checkpointer's.
     Checkpointer,
-    /// All workers'.
     Workers,
     /// The reconciler's.
     Reconciler,

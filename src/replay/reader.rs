@@ -142,7 +142,6 @@ pub struct LogReader<D: Disk> {
 pub enum Action {
     /// Hints are wanted of this folder.
     Watch {
-        /// Whose.
         backend: BackendId,
         /// Its name below the logs' path.
         folder: Arc<str>,

@@ -59,7 +59,6 @@ pub enum ControlRequest {
     Backend {
         /// Whom, `host:port`.
         backend: String,
-        /// What.
         what: BackendRequest,
     },
     /// To begin the server's own log file anew.
@@ -155,11 +154,9 @@ pub struct SyncPointRequest {
 /// Something about lines that were rejected: of those, with all that is given here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectedRequest {
-    /// What.
     pub verb: RejectedVerb,
     /// Of one backend only.
     pub backend: Option<String>,
-    /// With this reason.
     pub reason: Option<String>,
     /// Rejected at this time or later, Unix seconds.
     pub since: Option<u64>,
@@ -215,7 +212,6 @@ pub struct RejectedPlace {
 pub enum Listed {
     /// Of lines that were rejected.
     Rejected(RejectedList),
-    /// Of logs.
     Logs(LogList),
 }
 
@@ -231,7 +227,6 @@ pub struct LogList {
 /// A log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LogPlace {
-    /// Its name.
     pub name: String,
     /// Its length; of one that is gone, when it was seen last.
     pub bytes: u64,

@@ -177,7 +177,6 @@ fn words_below(prefix: &str) -> String {
 /// What is to be done with lines that were rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectedVerb {
-    /// They are replayed.
     Replay,
     /// They are thrown away.
     Drop,

@@ -24,7 +24,6 @@ pub struct Server {
     pub memory_budget_bytes: u64,
     /// From the first byte of a checkpoint to its being on disk.
     pub checkpoint_times: Distribution,
-    /// The HTTP server.
     pub http_server: ListenerCounters,
     /// What the system says about the process; none where it says nothing.
     pub process: Option<ProcessFacts>,
@@ -33,7 +32,6 @@ pub struct Server {
 /// A thread, and whether it gets on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ThreadLiveness {
-    /// Its name.
     pub name: String,
     /// For how long it has been at one and the same turn; none while it sleeps or goes on.
     pub stuck: Duration,
@@ -67,7 +65,6 @@ pub struct ProcessFacts {
     pub resident_bytes: u64,
     /// Bytes of address space.
     pub virtual_bytes: u64,
-    /// Threads.
     pub threads: u64,
     /// Descriptors that are open.
     pub open_fds: u64,

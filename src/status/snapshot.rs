@@ -140,7 +140,6 @@ impl Details {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SecondName {
-    /// The name.
     pub name: String,
     /// The backend under whose name the folder is read.
     pub first: String,

@@ -29,7 +29,6 @@ pub struct PointBoard {
 /// One backend of a point.
 #[derive(Debug)]
 pub struct PointBackend {
-    /// Its name.
     pub name: Arc<str>,
     /// What its folder had; not set while the folder cannot be listed.
     listing: OnceLock<Listing>,
@@ -205,7 +204,6 @@ pub struct PointReport {
     /// Everything that stood in the logs then, of the backends below, is settled or rejected, and
     /// that is on disk.
     pub settled: bool,
-    /// The backends.
     pub backends: Vec<BackendReport>,
 }
 

@@ -22,7 +22,6 @@ use crate::fake_hustdb::{self, Request};
 /// What a master has answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The status.
     pub status: u16,
     /// The `Version`; 0 where there is none.
     pub version: u32,

@@ -47,7 +47,6 @@ pub enum ListenError {
     Elsewhere {
         /// Where we were to listen.
         address: SocketAddr,
-        /// Where the socket is.
         found: SocketAddr,
     },
     /// Anything else.

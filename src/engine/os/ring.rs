@@ -62,7 +62,6 @@ pub enum Done {
     Wake,
     /// A socket is connected, or not. `tag` is its owner's name for it, here and below.
     Connected {
-        /// The socket.
         socket: SocketId,
         /// Its owner's name for it.
         tag: usize,
@@ -71,7 +70,6 @@ pub enum Done {
     },
     /// So many bytes of what was to be sent were taken.
     Sent {
-        /// The socket.
         socket: SocketId,
         /// Its owner's name for it.
         tag: usize,
@@ -80,7 +78,6 @@ pub enum Done {
     },
     /// Bytes have come; none: the other side has sent all that it will.
     Received {
-        /// The socket.
         socket: SocketId,
         /// Its owner's name for it.
         tag: usize,

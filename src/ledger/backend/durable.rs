@@ -33,9 +33,7 @@ pub(super) struct UnderWay {
 /// A file of which everything is settled, durably.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FinishedFile {
-    /// Where it ends.
     pub(crate) end: Place,
-    /// What it is.
     pub(crate) identity: Identity,
     /// Its last bytes.
     pub(crate) last_read: LastRead,

@@ -15,7 +15,6 @@ pub(super) enum CompareState {
     NotAsked,
     /// The reconciler has been asked.
     Waiting,
-    /// All of it is compared.
     Compared,
 }
 

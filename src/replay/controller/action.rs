@@ -12,7 +12,6 @@ use crate::replay::messages::BackendId;
 pub enum Action {
     /// Make a new backend's probe. Nobody else knows the backend before this is done.
     Add {
-        /// Whom.
         backend: BackendId,
         /// Its folder, which is its name.
         folder: Arc<str>,
@@ -22,7 +21,6 @@ pub enum Action {
     /// Look up its name, and report the result by `ControlMessage::Resolved`, or at once by
     /// [`Controller::handle_resolved`](super::Controller::handle_resolved).
     Resolve {
-        /// Whose.
         backend: BackendId,
         /// Which of its addresses.
         wanted: Wanted,
@@ -43,9 +41,7 @@ pub enum Action {
 /// How to probe a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeRequest {
-    /// Whom.
     pub backend: BackendId,
-    /// Where it is.
     pub address: SocketAddr,
     /// With the password, by a request that changes nothing; otherwise `GET /status.html`.
     pub authenticated: bool,
@@ -100,11 +96,9 @@ impl ProbeResult {
 /// An answer to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The status.
     pub status: Status,
     /// The body's `Content-Type`.
     pub content_type: &'static str,
-    /// The body.
     pub body: Vec<u8>,
 }
 

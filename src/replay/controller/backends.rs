@@ -96,7 +96,6 @@ pub(super) struct Backends {
     /// Records processed and settled of backends that are forgotten.
     forgotten: (u64, u64),
     random: fastrand::Rng,
-    /// That there are too many.
     too_many: LoggedOnce,
 }
 

@@ -16,9 +16,7 @@ use crate::replay::vec_pool::VecPool;
 
 /// Takes the results of one backend's lanes into the outbox of their worker.
 pub struct Results<'a> {
-    /// The backend.
     pub backend: BackendId,
-    /// Its epoch.
     pub epoch: Epoch,
     /// The time, Unix seconds.
     pub unix: u64,

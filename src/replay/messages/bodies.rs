@@ -15,9 +15,7 @@ pub struct LineInLog {
 /// The lane that a piece of a body is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyReader {
-    /// Its worker.
     pub worker: usize,
-    /// Its slot there.
     pub slot: usize,
     /// Which of the lane's bodies it is: pieces of one that was given up are dropped.
     pub nth: u64,
@@ -26,7 +24,6 @@ pub struct BodyReader {
 /// Asks the reader for a piece of a body. A lane asks for one at a time, from the first on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyRequest {
-    /// Whose.
     pub backend: BackendId,
     /// The line's segment.
     pub segment: SegmentId,
@@ -43,6 +40,5 @@ pub struct LongBody {
     pub bytes: u32,
     /// The whole record's [`order_hash`](crate::binlog::key::order_hash).
     pub order: u64,
-    /// Its line.
     pub line: LineInLog,
 }

@@ -12,7 +12,6 @@ pub struct FileOpened {
     pub file: FileId,
     /// Its name in the backend's folder.
     pub name: Arc<str>,
-    /// What it is.
     pub identity: Identity,
     /// How much of it is settled: by which entry of the last [`ResumePlan`](super::ResumePlan) the
     /// reader resumes it, if any. An entry's identity decides, never its name; a legacy entry goes

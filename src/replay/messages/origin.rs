@@ -7,9 +7,7 @@ use crate::ledger::ids::{FileId, SegmentId};
 /// Where a segment's lines stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The segment.
     pub segment: SegmentId,
-    /// Its file.
     pub file: FileId,
     /// The file's name in its backend's folder.
     pub log: Arc<str>,

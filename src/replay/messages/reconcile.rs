@@ -12,26 +12,17 @@ pub enum ReconcilerMessage {
     /// From the controller: a backend that may have logs.
     Backend(BackendInfo),
     /// From the controller: records are sent to the backend, or no longer.
-    Up {
-        /// Which backend.
-        backend: BackendId,
-        /// Whether it is up.
-        is_up: bool,
-    },
+    Up { backend: BackendId, is_up: bool },
     /// From the controller: what holds from now on.
     Settings(Box<ComparisonSettings>),
     /// From the checkpointer: finished logs, which are kept until their keys are compared.
     Compare {
-        /// Whose logs.
         backend: BackendId,
         /// In their order.
         logs: Vec<FinishedLog>,
     },
     /// From the checkpointer: a backend is forgotten.
-    Forget {
-        /// Which backend.
-        backend: BackendId,
-    },
+    Forget { backend: BackendId },
     /// From the controller.
     Stop,
 }
@@ -39,7 +30,6 @@ pub enum ReconcilerMessage {
 /// A log of which every line is completed, durably.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FinishedLog {
-    /// Its name.
     pub name: Arc<str>,
     /// Which file it is.
     pub key: LogKey,

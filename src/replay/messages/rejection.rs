@@ -5,7 +5,6 @@ use super::{FileId, LineInLog, SegmentId};
 /// A line that is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// Which file.
     pub file: FileId,
     /// Where its line is.
     pub segment: SegmentId,

@@ -74,7 +74,6 @@ pub(super) struct Up {
 
 #[derive(Debug)]
 pub(super) struct Probing {
-    /// The one that is out.
     pub(super) out: Option<Sent>,
     /// When the next may go. At least [`PROBE_AT_ONCE_GAP_MS`](crate::limits::PROBE_AT_ONCE_GAP_MS)
     /// after `last`.

@@ -21,7 +21,6 @@ use crate::replay::reachability::{KnownOutages, Outage, Reachability};
 /// What the checkpointer is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Keep this.
     Keep(Vec<u8>),
     /// Remove what is kept, durably, and say so.
     Forget,
@@ -30,7 +29,6 @@ pub enum Request {
 /// What is to be told of a backend that may be sent to now.
 #[derive(Debug)]
 pub struct Opened {
-    /// In this epoch.
     pub epoch: Epoch,
     /// Whether records with a ttl may go; `None`: that was not said yet.
     pub ttl_ready: Option<bool>,

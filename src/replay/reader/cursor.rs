@@ -48,10 +48,7 @@ pub enum Want {
         newline: bool,
     },
     /// The bytes up to here are one line that is longer than any may be.
-    Skip {
-        /// Where it ends.
-        end: u64,
-    },
+    Skip { end: u64 },
 }
 
 impl Cursor {

@@ -343,7 +343,6 @@ impl<L> LogFile<L> {
 
 /// The next step for a file.
 pub(super) enum Stage {
-    /// Begin it.
     ToBegin,
     /// Continue to read it, or check that it is still the same.
     ToRead,

@@ -138,7 +138,6 @@ impl Listing {
 /// What a backend has in flight: bytes of chunks, and lines that are not settled.
 #[derive(Debug, Default)]
 pub(super) struct Credit {
-    /// Bytes of its chunks.
     pub(super) chunk_bytes: usize,
     /// Bytes of log in segments that are not done, without those of lines too long for memory.
     /// Rejected lines count here although they are in no chunk.
@@ -284,7 +283,6 @@ impl FirstLines {
 /// A backend.
 #[derive(Debug)]
 pub(super) struct Source<L> {
-    /// Who it is.
     pub(super) info: BackendInfo,
     /// Its current epoch.
     pub(super) epoch: Epoch,

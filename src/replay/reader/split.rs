@@ -109,7 +109,6 @@ impl Piece {
 /// How much of a piece was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// Lines.
     pub lines: u32,
     /// Bytes of them, newlines included.
     pub bytes: usize,

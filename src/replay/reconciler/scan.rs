@@ -21,7 +21,6 @@ const LINE_BYTES_KEPT: usize = START_BYTES_MAX + PREFIX_BYTES_MAX;
 /// How far the reading has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ScanStep {
-    /// There is more.
     More,
     /// This log is not there any more, or is another one by now. There may be more.
     Gone(Arc<str>),

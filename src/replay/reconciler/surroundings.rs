@@ -23,7 +23,6 @@ pub trait Surroundings {
 /// What is known of a master's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// It is there.
     Known(SocketAddr),
     /// It is being looked up.
     Pending,

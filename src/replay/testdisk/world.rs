@@ -500,11 +500,8 @@ impl Op {
 /// A log that the core deleted, and what a crash at that instant would leave of the state.
 #[derive(Debug)]
 pub struct Deletion {
-    /// Its backend.
     pub backend: String,
-    /// Its name.
     pub name: String,
-    /// What it was.
     pub meta: LogMeta,
     /// Its content.
     pub bytes: Vec<u8>,

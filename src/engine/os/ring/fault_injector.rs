@@ -9,9 +9,7 @@ use super::socket::SendMode;
 /// An operation, by what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Connects.
     Connect,
-    /// Sends.
     Send,
     /// Receives, again and again.
     Receive,

@@ -63,7 +63,6 @@ pub(super) struct Fixture {
     pub(super) got: BTreeMap<BackendId, Vec<Got>>,
     pub(super) opened: Vec<FileOpened>,
     pub(super) segments: BTreeMap<SegmentId, NewSegment>,
-    /// Whose they are.
     pub(super) owners: BTreeMap<SegmentId, BackendId>,
     pub(super) rejected: Vec<Rejection>,
     pub(super) gone: Vec<FileId>,

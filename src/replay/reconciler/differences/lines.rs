@@ -11,7 +11,6 @@ pub(super) struct Lines {
     read_bytes: u64,
     /// The line whose end has not been read yet, unless it is longer than any of ours.
     line: Vec<u8>,
-    /// Its bytes.
     line_bytes: u64,
     /// Lines that were read to their end.
     count: u64,

@@ -214,18 +214,26 @@ impl Controller {
                 trouble,
                 record,
             } => {
-                let record = record.as_ref();
-                self.backends
-                    .handle_trouble(backend, lane, epoch, &trouble, record, now);
+                if let Some(backend) = self.backends.get_mut(backend) {
+                    backend.handle_trouble(lane, epoch, &trouble, record.as_ref(), now);
+                }
             }
             ControlMessage::Flushed { backend, epoch } => {
-                self.backends.handle_flushed(backend, epoch, now);
+                if let Some(backend) = self.backends.get_mut(backend) {
+                    backend.handle_flushed(epoch, now);
+                }
             }
             ControlMessage::StoreFault { backend, fault } => {
-                self.backends.handle_store_fault(backend, fault);
+                // The checkpointer has logged it.
+                if let Some(backend) = self.backends.get_mut(backend) {
+                    backend.store_fault = fault;
+                }
             }
             ControlMessage::LogFault { backend, fault } => {
-                self.backends.handle_log_fault(backend, fault);
+                // The reader has logged it.
+                if let Some(backend) = self.backends.get_mut(backend) {
+                    backend.log_fault = fault;
+                }
             }
             ControlMessage::LogsAway { backend, first } => {
                 if let Some(info) = self.backends.info(backend) {
@@ -236,10 +244,15 @@ impl Controller {
                 self.handle_resolved(backend, address, now);
             }
             ControlMessage::OutagesRead { backend, kept } => {
-                self.backends.handle_outages_read(backend, &kept, now);
+                if let Some(backend) = self.backends.get_mut(backend) {
+                    let kept = kept.as_ref().map(Option::as_deref).map_err(|&()| ());
+                    backend.gate.handle_read(kept, now);
+                }
             }
             ControlMessage::OutagesForgotten { backend } => {
-                self.backends.handle_outages_forgotten(backend);
+                if let Some(backend) = self.backends.get_mut(backend) {
+                    backend.gate.handle_forgotten();
+                }
             }
             ControlMessage::SyncPointTaken { id, taken } => self.handle_point_taken(id, taken, now),
             // Waiting clients are checked in each turn.
@@ -267,7 +280,9 @@ impl Controller {
 
     /// A probe has its result, or its idle connection was lost.
     pub fn handle_probe(&mut self, backend: BackendId, result: ProbeResult, now: Now) {
-        self.backends.handle_probe(backend, result, now);
+        if let Some(backend) = self.backends.get_mut(backend) {
+            backend.handle_probe(result, now);
+        }
     }
 
     /// A client asks for something that changes something or takes time. It is carried out in the

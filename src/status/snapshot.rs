@@ -187,13 +187,8 @@ impl Snapshot {
         Self {
             started_unix,
             now_unix,
-            sync_points: 0,
-            sync_point_waiters: 0,
-            server: Server::default(),
-            second_names: Vec::new(),
             backends,
-            forgotten: (0, 0),
-            generation: 0,
+            ..Self::default()
         }
     }
 
@@ -209,31 +204,24 @@ impl Snapshot {
         self.generation
     }
 
-    /// The same of what is durable: it does not become less, whatever kills the process.
-    #[must_use]
-    pub(crate) fn durable_totals(&self) -> (u64, u64) {
-        self.backends
-            .iter()
-            .fold(self.forgotten, |(processed, settled), backend| {
-                (
-                    processed.wrapping_add(backend.counts.durable_processed),
-                    settled.wrapping_add(backend.counts.durable_settled),
-                )
-            })
-    }
-
     /// The sum over all backends, those that are forgotten among them, of (records processed,
     /// records settled).
     #[must_use]
     pub fn totals(&self) -> (u64, u64) {
-        self.backends
-            .iter()
-            .fold(self.forgotten, |(processed, settled), backend| {
-                (
-                    processed.wrapping_add(backend.counts.processed),
-                    settled.wrapping_add(backend.counts.settled),
-                )
-            })
+        self.sum(|counts| (counts.processed, counts.settled))
+    }
+
+    /// The same of what is durable: it does not become less, whatever kills the process.
+    #[must_use]
+    pub(crate) fn durable_totals(&self) -> (u64, u64) {
+        self.sum(|counts| (counts.durable_processed, counts.durable_settled))
+    }
+
+    fn sum(&self, of: fn(&Counts) -> (u64, u64)) -> (u64, u64) {
+        let counts = self.backends.iter().map(|backend| of(&backend.counts));
+        counts.fold(self.forgotten, |(processed, settled), more| {
+            (processed.wrapping_add(more.0), settled.wrapping_add(more.1))
+        })
     }
 }
 
@@ -346,19 +334,14 @@ impl StatusBoard {
 
     /// Notes the bound of a backend's rate, in records a second; 0 is none.
     pub(crate) fn set_rate_max(&mut self, name: &str, rate_max: u64) {
-        if let Ok(place) = self.place(name) {
-            self.snapshot.backends[place].rate_max = rate_max;
-            self.snapshot.generation += 1;
-        }
+        self.edit(name, |backend| backend.rate_max = rate_max);
     }
 
     /// Notes the first log that has left the backend's folder undelivered, if any has.
     pub(crate) fn set_away_log(&mut self, name: &str, log: Option<&str>) {
-        if let Ok(place) = self.place(name) {
-            log.unwrap_or_default()
-                .clone_into(&mut self.snapshot.backends[place].away_log);
-            self.snapshot.generation += 1;
-        }
+        self.edit(name, |backend| {
+            log.unwrap_or_default().clone_into(&mut backend.away_log);
+        });
     }
 
     /// Notes when a backend is tried again whose records fail, monotonic.
@@ -370,18 +353,12 @@ impl StatusBoard {
 
     /// Notes whether a backend's folder of logs is gone.
     pub(crate) fn set_folder_gone(&mut self, name: &str, is_gone: bool) {
-        if let Ok(place) = self.place(name) {
-            self.snapshot.backends[place].folder_gone = is_gone;
-            self.snapshot.generation += 1;
-        }
+        self.edit(name, |backend| backend.folder_gone = is_gone);
     }
 
     /// Notes what came of a backend's last probe.
     pub(crate) fn set_probe(&mut self, name: &str, probe: LastProbe) {
-        if let Ok(place) = self.place(name) {
-            self.snapshot.backends[place].probe = probe;
-            self.snapshot.generation += 1;
-        }
+        self.edit(name, |backend| backend.probe = probe);
     }
 
     /// Notes how many sync points there are, and how many questions wait for one.
@@ -460,6 +437,13 @@ impl StatusBoard {
     #[must_use]
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    fn edit(&mut self, name: &str, edit: impl FnOnce(&mut BackendSnapshot)) {
+        if let Ok(place) = self.place(name) {
+            edit(&mut self.snapshot.backends[place]);
+            self.snapshot.generation += 1;
+        }
     }
 
     fn place(&self, name: &str) -> Result<usize, usize> {

@@ -27,7 +27,7 @@ pub struct PointBoard {
 }
 
 /// One backend of a point.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PointBackend {
     pub name: Arc<str>,
     /// What its folder had; not set while the folder cannot be listed.
@@ -77,16 +77,7 @@ impl PointBackend {
     pub(crate) fn unreadable(name: Arc<str>, why: &str) -> Self {
         let backend = Self {
             name,
-            listing: OnceLock::new(),
-            unreadable: Text::default(),
-            missing_logs: Counter::default(),
-            missing_bytes: Counter::default(),
-            gone_logs: Counter::default(),
-            gone_bytes: Counter::default(),
-            gone_log: Text::default(),
-            rejected: Counter::default(),
-            settled: AtomicBool::new(false),
-            rest_settled: AtomicBool::new(false),
+            ..Self::default()
         };
         backend.set_unreadable(why);
         backend

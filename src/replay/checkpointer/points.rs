@@ -67,7 +67,7 @@ struct Point {
 }
 
 /// A backend of a point that is not settled.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Pending {
     /// Its place on the board.
     place: usize,
@@ -328,7 +328,10 @@ fn room(points: &[Point]) -> usize {
 fn point(id: u64, backends: Backends, now: Now) -> Point {
     let (mut told, mut pending) = (Vec::new(), Vec::new());
     for (place, (name, listed)) in backends.into_iter().enumerate() {
-        let mut one = Pending::new(place);
+        let mut one = Pending {
+            place,
+            ..Pending::default()
+        };
         let backend = match listed {
             Ok(listed) => {
                 let backend = PointBackend::new(name.into(), listed.listing());
@@ -370,22 +373,6 @@ impl Point {
 }
 
 impl Pending {
-    fn new(place: usize) -> Self {
-        Self {
-            place,
-            is_listed: false,
-            logs: Vec::new(),
-            bytes: 0,
-            gone: VecDeque::new(),
-            seen: None,
-            disk_seen_at: None,
-            settled_at: None,
-            rest_settled_at: None,
-            rejected_before: None,
-            uncompared: BTreeSet::new(),
-        }
-    }
-
     fn handle_listed(&mut self, listed: Listed) {
         self.is_listed = true;
         self.bytes = listed.logs.iter().map(|log| log.bytes).sum();

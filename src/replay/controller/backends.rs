@@ -50,7 +50,8 @@ pub(super) struct Context<'a> {
     pub(super) now: Now,
 }
 
-struct Backend {
+/// A backend.
+pub(super) struct Backend {
     info: BackendInfo,
     address: Option<SocketAddr>,
     /// Which of the resolved addresses the next look-up is to return.
@@ -65,7 +66,7 @@ struct Backend {
     /// What came of its last probe, until that is reported.
     probed: Option<LastProbe>,
     /// What is known of its outages, and whether records may be sent to it.
-    gate: Gate,
+    pub(super) gate: Gate,
     /// Its count of answers when the gate was last told, and when its probe began.
     answers_seen: u64,
     probe_begun: (Duration, u64),
@@ -73,9 +74,9 @@ struct Backend {
     /// The rate limit that an operator has set, in records a second; 0 if there is none.
     rate_max: Option<u32>,
     /// Why its state cannot be written.
-    store_fault: Option<String>,
+    pub(super) store_fault: Option<String>,
     /// Why its logs cannot be read.
-    log_fault: Option<String>,
+    pub(super) log_fault: Option<String>,
     /// Whether its folder exists, and how far it is forgotten.
     leaving: Leaving,
     /// What was last reported.
@@ -166,36 +167,6 @@ impl Backends {
         );
     }
 
-    pub(super) fn handle_flushed(&mut self, id: BackendId, epoch: Epoch, now: Now) {
-        let Some(backend) = self.get_mut(id) else {
-            return;
-        };
-        backend.monitor.handle_flushed(epoch, now);
-        if backend.monitor.is_flushed() {
-            backend.gate.handle_flushed(now);
-        }
-    }
-
-    pub(super) fn handle_store_fault(&mut self, id: BackendId, fault: Option<String>) {
-        // The checkpointer has logged it.
-        if let Some(backend) = self.get_mut(id) {
-            backend.store_fault = fault;
-        }
-    }
-
-    pub(super) fn handle_log_fault(&mut self, id: BackendId, fault: Option<String>) {
-        // The reader has logged it.
-        if let Some(backend) = self.get_mut(id) {
-            backend.log_fault = fault;
-        }
-    }
-
-    pub(super) fn handle_probe(&mut self, id: BackendId, result: ProbeResult, now: Now) {
-        if let Some(backend) = self.get_mut(id) {
-            backend.handle_probe(result, now);
-        }
-    }
-
     pub(super) fn handle_settings(&mut self, other_password: bool, cx: &mut Context<'_>) {
         for backend in self.all.iter_mut().flatten() {
             if !failpoint!(KeepOldSettings) {
@@ -228,7 +199,8 @@ impl Backends {
             .collect()
     }
 
-    fn get_mut(&mut self, id: BackendId) -> Option<&mut Backend> {
+    /// This backend; `None` if it was forgotten.
+    pub(super) fn get_mut(&mut self, id: BackendId) -> Option<&mut Backend> {
         let backend = self.all.get_mut(id.index())?.as_mut();
         backend.filter(|backend| backend.info.id == id)
     }
@@ -441,8 +413,16 @@ impl Backend {
             .set_rate_max(name, self.lane.records_per_second_max);
     }
 
+    /// Nothing is in flight to it any more.
+    pub(super) fn handle_flushed(&mut self, epoch: Epoch, now: Now) {
+        self.monitor.handle_flushed(epoch, now);
+        if self.monitor.is_flushed() {
+            self.gate.handle_flushed(now);
+        }
+    }
+
     /// An idle connection may be lost at any time; all else answers the probe that is out.
-    fn handle_probe(&mut self, result: ProbeResult, now: Now) {
+    pub(super) fn handle_probe(&mut self, result: ProbeResult, now: Now) {
         let was_probing = std::mem::take(&mut self.is_probing);
         if !was_probing && result != ProbeResult::Lost {
             return;

@@ -1,29 +1,8 @@
 //! Passes signs of life to a backend's [`Gate`](crate::replay::reachability::gate::Gate), which
 //! knows when the backend could be reached, and decides when records may be sent to it.
 
-use super::{Backend, Backends, Context, ProbeResult};
+use super::{Backend, Context, ProbeResult};
 use crate::clock::Now;
-use crate::replay::messages::BackendId;
-
-impl Backends {
-    pub(in crate::replay::controller) fn handle_outages_read(
-        &mut self,
-        id: BackendId,
-        kept: &Result<Option<Vec<u8>>, ()>,
-        now: Now,
-    ) {
-        let kept = kept.as_ref().map(Option::as_deref).map_err(|&()| ());
-        if let Some(backend) = self.get_mut(id) {
-            backend.gate.handle_read(kept, now);
-        }
-    }
-
-    pub(in crate::replay::controller) fn handle_outages_forgotten(&mut self, id: BackendId) {
-        if let Some(backend) = self.get_mut(id) {
-            backend.gate.handle_forgotten();
-        }
-    }
-}
 
 impl Backend {
     /// Tells the gate if there were answers since it was told last. Called before a probe's result

@@ -18,7 +18,7 @@ use super::value::{EngineName, LogFormat, LogLevel, Typed};
 use crate::limits::{
     HUSTDB_ANSWERS_PER_CONNECTION, HUSTDB_READ_BYTES, LINE_BYTES_MAX, VALUE_BYTES_MAX,
 };
-use crate::reconcile::settings::{ReconcileMode, ReconcileSettings};
+use crate::reconcile::settings::{Deletes, ReconcileMode, ReconcileSettings};
 
 /// Least bytes for lines in memory: the longest line has to fit whole.
 pub const MEMORY_BUDGET_MIN: u64 = 48 << 20;
@@ -277,7 +277,10 @@ impl SyncSettings {
             values: self.reconcile_values,
             value_bytes_max: self.reconcile_value_bytes_max,
             rate: self.reconcile_rate,
-            deletes: self.reconcile_deletes,
+            deletes: match self.reconcile_deletes {
+                true => Deletes::WhilePeerHasMost,
+                false => Deletes::Never,
+            },
             attempts: self.reconcile_attempts,
             delay: self.reconcile_delay,
             timeout: self.reconcile_timeout,

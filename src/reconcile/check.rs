@@ -32,7 +32,7 @@ use crate::reconcile::ask::{Answer, Ask, Replacement, Side};
 use crate::reconcile::decision::{ByValue, Seen, Trust, Verdict, judge, judge_values};
 use crate::reconcile::key::{KeyId, Kind, Logged, content_hash};
 use crate::reconcile::outcome::{Mend, Outcome, Skipped, WhyLeft};
-use crate::reconcile::settings::{ReconcileMode, ReconcileSettings};
+use crate::reconcile::settings::{Deletes, ReconcileMode, ReconcileSettings};
 
 use patience::Patience;
 
@@ -303,7 +303,7 @@ impl Check {
     fn look_after(&mut self, given: u32, settings: &ReconcileSettings) -> Option<Step> {
         self.replacement.version = given;
         match self.seen(Side::Backend) {
-            Seen::Absent if settings.deletes => {
+            Seen::Absent if settings.deletes != Deletes::Never => {
                 self.phase = Phase::Writing(Mend::Deleted);
                 Some(self.ask(None, Some(Ask::Remove)))
             }
@@ -418,7 +418,11 @@ impl Check {
             // The peer is written to only where nobody else writes.
             Verdict::BackendNewer if before != Some(self.seen) => self.wait(now),
             Verdict::BackendNewer => self.weigh(),
-            Verdict::PeerLacks if settings.deletes || failpoint!(DeleteUnasked) => self.remove(),
+            Verdict::PeerLacks
+                if settings.deletes != Deletes::Never || failpoint!(DeleteUnasked) =>
+            {
+                self.remove()
+            }
             Verdict::PeerLacks => reported(WhyLeft::PeerLacks),
         }
     }

@@ -17,11 +17,12 @@ use crate::reconcile::ask::{Answer, Ask, Side};
 use crate::reconcile::check::{Check, CheckId, Step};
 use crate::reconcile::connection::{BadAnswers, ConnectionLimits, Request};
 use crate::reconcile::decision::{Seen, Trust};
+use crate::reconcile::delete_guard::DeleteGuard;
 use crate::reconcile::key::{KeyId, Logged};
 use crate::reconcile::master::Master;
-use crate::reconcile::outcome::{Outcome, Skipped};
+use crate::reconcile::outcome::{Outcome, Skipped, WhyLeft};
 use crate::reconcile::request::compose;
-use crate::reconcile::settings::ReconcileSettings;
+use crate::reconcile::settings::{Deletes, ReconcileSettings};
 use crate::reconcile::window::KeyWindow;
 
 /// The status of a request that is not sent, as hustdb could not read its target: HTTP's "URI too
@@ -82,6 +83,8 @@ pub struct Comparison {
     stalled_before: Stalled,
     /// The backend, and behind it the peers.
     masters: Vec<Master>,
+    /// Of each master, whether what it lacks may be deleted.
+    guards: Vec<DeleteGuard>,
     /// Masters that are not waited for any longer.
     given_up: BTreeSet<usize>,
     running: BTreeMap<CheckId, Running>,
@@ -114,6 +117,7 @@ impl Comparison {
             settings,
             stalled_before,
             masters: Vec::new(),
+            guards: Vec::new(),
             given_up: BTreeSet::new(),
             running: BTreeMap::new(),
             next_check: 0,
@@ -135,6 +139,7 @@ impl Comparison {
         if let Some(at) = self.masters.iter().position(|master| *master.name == *name) {
             return at;
         }
+        self.guards.push(DeleteGuard::default());
         self.masters.push(Master::new(
             name.into(),
             self.settings.credentials.as_deref(),
@@ -166,6 +171,13 @@ impl Comparison {
         let masters = self.masters.iter();
         let stalled = masters.map(|master| (Arc::clone(&master.name), master.stalled()));
         stalled.filter(|(_, time)| !time.is_zero()).collect()
+    }
+
+    /// A master that lacks so many keys that none are deleted any more which only the backend has.
+    #[must_use]
+    pub fn emptied(&self) -> Option<&str> {
+        let at = self.guards.iter().position(DeleteGuard::has_held)?;
+        Some(&self.masters[at].name)
     }
 
     /// Which master keeps keys from being compared, and why, as a sentence.
@@ -342,7 +354,18 @@ impl Comparison {
         let Some(running) = self.running.get_mut(&id) else {
             return;
         };
-        let step = step(&mut running.check, &self.settings.reconcile);
+        let mut settings = self.settings.reconcile;
+        let guard = &mut self.guards[running.peer];
+        let is_held = settings.deletes == Deletes::WhilePeerHasMost && !guard.allows();
+        if is_held {
+            settings.deletes = Deletes::Never;
+        }
+        let step = step(&mut running.check, &settings);
+        match step {
+            Step::Ask([Some(Ask::Remove), _]) => guard.handle_delete(),
+            Step::Done(Outcome::Reported(WhyLeft::PeerLacks)) if is_held => guard.hold(),
+            _ => {}
+        }
         let reads = matches!(step, Step::Ask(asks) if asks.contains(&Some(Ask::ReadValue)));
         let waits =
             reads && !running.has_value_in_memory && self.values_in_memory >= RECONCILE_VALUES_MAX;
@@ -404,10 +427,14 @@ impl Comparison {
         let Some(Running { check, peer, .. }) = self.running.remove(&id) else {
             return;
         };
+        let on_peer = check.seen(Side::Peer);
+        if on_peer != Seen::Absent {
+            self.guards[peer].handle_present();
+        }
         self.compared.push_back(Compared {
             peer: Arc::clone(&self.masters[peer].name),
             on_backend: check.seen(Side::Backend),
-            on_peer: check.seen(Side::Peer),
+            on_peer,
             had_ttl: check.logged.had_ttl,
             key: check.key,
             outcome,
@@ -499,9 +526,10 @@ impl Connected for Comparison {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::{RECONCILE_KEYS_ASKED_FIRST, RECONCILE_PROGRESS_ANSWERS};
+    use crate::limits::{
+        RECONCILE_DELETES_FREE, RECONCILE_KEYS_ASKED_FIRST, RECONCILE_PROGRESS_ANSWERS,
+    };
     use crate::reconcile::key::Kind;
-    use crate::reconcile::outcome::WhyLeft;
     use crate::reconcile::settings::ReconcileMode;
 
     fn comparison() -> Comparison {
@@ -629,6 +657,62 @@ mod tests {
         assert_eq!(comparison.values_in_memory, RECONCILE_VALUES_MAX);
         let is_tried = |id: &CheckId| comparison.running[id].check.is_looking();
         assert!(holders.iter().all(is_tried));
+    }
+
+    /// Compares so many keys, as many as are asked for at once, which the backend has and the peer
+    /// has or lacks. Gives how many are being deleted.
+    fn deleted(comparison: &mut Comparison, keys: usize, on_peer: Seen, now: &mut Now) -> usize {
+        let peer = comparison.master("b:1", *now);
+        let there = Seen::Present {
+            version: 2,
+            score: 0,
+        };
+        for number in 0..keys {
+            let key = KeyId {
+                kind: Kind::Key,
+                table: Box::default(),
+                key: format!("k{number}").into_bytes().into(),
+                body: None,
+            };
+            comparison.begin(key, Logged::default(), peer, Trust::Everything);
+        }
+        // Each is looked at twice.
+        for _ in 0..2 {
+            for id in comparison.with_peer(peer) {
+                if comparison.running[&id].check.is_looking() {
+                    comparison.answered(id, Side::Backend, Answer::Seen(there), *now);
+                    comparison.answered(id, Side::Peer, Answer::Seen(on_peer), *now);
+                }
+            }
+            now.monotonic += Duration::from_secs(1);
+            comparison.handle_deadlines(*now);
+        }
+        comparison.running.len()
+    }
+
+    #[test]
+    fn no_more_is_deleted_than_races_explain_unless_each_was_asked_for() {
+        let (mut now, free) = (Now::default(), RECONCILE_DELETES_FREE as usize);
+        let there = Seen::Present {
+            version: 2,
+            score: 0,
+        };
+        for (deletes, present, lacking, expected) in [
+            (Deletes::Never, 0, 10, 0),
+            (Deletes::WhilePeerHasMost, 0, free, free),
+            (Deletes::WhilePeerHasMost, 0, 15, free),
+            (Deletes::WhilePeerHasMost, 16, 12, 12),
+            (Deletes::WhilePeerHasMost, 16, 15, 4 + free),
+            (Deletes::Always, 0, 15, 15),
+        ] {
+            let mut comparison = comparison();
+            comparison.settings.reconcile.deletes = deletes;
+            assert_eq!(deleted(&mut comparison, present, there, &mut now), 0);
+            let found = deleted(&mut comparison, lacking, Seen::Absent, &mut now);
+            assert_eq!(found, expected, "{deletes:?} {present} {lacking}");
+            let is_held = deletes == Deletes::WhilePeerHasMost && expected < lacking;
+            assert_eq!(comparison.emptied(), is_held.then_some("b:1"));
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod check;
 pub mod comparison;
 pub mod connection;
 pub mod decision;
+pub mod delete_guard;
 pub mod difference;
 pub mod key;
 pub mod keys;

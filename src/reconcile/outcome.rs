@@ -23,7 +23,7 @@ pub enum WhyLeft {
     ReportOnly,
     /// The backend's version is later, the values differ, and nothing says which one counts.
     BackendNewer,
-    /// Only the backend has it, and `sync.reconcile_deletes` is off.
+    /// Only the backend has it, and `sync.reconcile_deletes` is off, or the peer lacks too many.
     PeerLacks,
     /// It has, or had, a ttl that nobody can read.
     TtlUnknown,
@@ -62,7 +62,10 @@ impl WhyLeft {
             Self::BackendNewer => {
                 "the backend has the later version and another value: either may count"
             }
-            Self::PeerLacks => "only the backend has it, and sync.reconcile_deletes is off",
+            Self::PeerLacks => {
+                "only the backend has it, and sync.reconcile_deletes is off, or the other master \
+                 lacks so many keys that it may have been emptied or replaced"
+            }
             Self::TtlUnknown => "its time to live is not known, and a copy would have none",
             Self::StillDiffers => {
                 "it still differed when sync.reconcile_attempts was used up, the backend lost it \

@@ -26,6 +26,18 @@ impl ReconcileMode {
     }
 }
 
+/// Which keys are deleted that only one master has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletes {
+    /// None: `sync.reconcile_deletes` is off.
+    Never,
+    /// Those that the peer lacks, while it has most of what is compared: one that lacks more was
+    /// emptied or replaced, and what is deleted would be the last copy.
+    WhilePeerHasMost,
+    /// Each: somebody has asked for these keys.
+    Always,
+}
+
 /// How keys are compared, and how much that can cost. Every value can change at a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReconcileSettings {
@@ -40,7 +52,7 @@ pub struct ReconcileSettings {
     pub rate: u32,
     /// `sync.reconcile_deletes`: delete from the backend what the peer lacks, and from the peer
     /// what it was given and the backend has lost since.
-    pub deletes: bool,
+    pub deletes: Deletes,
     /// `sync.reconcile_attempts`: mends tried on a key before it is reported. Looks that find it
     /// different or changed are counted, from the second one on, whether or not a mend follows.
     pub attempts: u32,
@@ -58,7 +70,7 @@ impl ReconcileSettings {
         values: false,
         value_bytes_max: 0,
         rate: 0,
-        deletes: false,
+        deletes: Deletes::Never,
         attempts: 1,
         delay: Duration::ZERO,
         timeout: Duration::ZERO,

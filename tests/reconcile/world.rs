@@ -15,7 +15,7 @@ use hustdbsync::internals::limits::RECONCILE_PROGRESS_ANSWERS;
 use hustdbsync::internals::reconcile::comparison::ComparisonSettings;
 use hustdbsync::internals::reconcile::connection::ConnectionLimits;
 use hustdbsync::internals::reconcile::difference::{Difference, FILE_NAME, Line, Settlement};
-use hustdbsync::internals::reconcile::settings::{ReconcileMode, ReconcileSettings};
+use hustdbsync::internals::reconcile::settings::{Deletes, ReconcileMode, ReconcileSettings};
 use hustdbsync::internals::reconcile::table::Table;
 use hustdbsync::internals::replay::dirty_flags::BackendDirtyFlags;
 use hustdbsync::internals::replay::links::Mailboxes;
@@ -202,7 +202,10 @@ impl World {
             value_bytes_max: 1 << 20,
             rate: [0, 0, 500, extent.rate][random.usize(..4)],
             // With several HA hosts it is to be off (docs/reconcile.md).
-            deletes: random.bool() && !has_other_host,
+            deletes: match random.bool() && !has_other_host {
+                true => Deletes::WhilePeerHasMost,
+                false => Deletes::Never,
+            },
             attempts: 5,
             delay: Duration::from_secs(random.u64(..3)),
             timeout: QUIET,
@@ -404,7 +407,7 @@ impl World {
             Arrival::AtMaster(bytes) => {
                 let rules = Rules {
                     unix: clock.unix,
-                    may_delete: self.settings.deletes,
+                    may_delete: self.settings.deletes != Deletes::Never,
                     may_write: self.settings.mode == ReconcileMode::Repair,
                 };
                 if self.is_traced {
@@ -691,6 +694,10 @@ impl World {
         }
     }
 
+    fn mends_all(&self) -> bool {
+        self.settings.mode == ReconcileMode::Repair && self.settings.deletes != Deletes::Never
+    }
+
     /// Whether all that was promised holds, now that all is quiet.
     fn check(self) -> Result<(), String> {
         let broken = self.masters.iter().flat_map(|master| &master.broken_rules);
@@ -704,8 +711,7 @@ impl World {
         let left = NAMES.map(|name| left_in(&self.disk, name));
         for item in self.items.difference(&self.excused) {
             let Some(difference) = difference(item, &contents) else {
-                let mends_all =
-                    self.settings.mode == ReconcileMode::Repair && self.settings.deletes;
+                let mends_all = self.mends_all();
                 let found = contents[0].get(item);
                 if mends_all && !self.overwritten.contains(item) && !self.last[item].is(found) {
                     let last = &self.last[item];
@@ -730,12 +736,12 @@ impl World {
                 written.filter(|unix| busy.contains(*unix)).count() >= BUSY_WRITES
             };
             let is_unclear = of_key.iter().any(|difference| match &*difference.why {
-                "backend_newer" | "peer_unsettled" => true,
+                // Nor where the peer lacks so much that somebody may have emptied it.
+                "backend_newer" | "peer_unsettled" | "peer_lacks" => true,
                 "still_differs" => is_same_value && is_busy(difference.unix) || is_seen_apart,
                 _ => false,
             });
-            let must_be_equal =
-                self.settings.mode == ReconcileMode::Repair && self.settings.deletes && !is_unclear;
+            let must_be_equal = self.mends_all() && !is_unclear;
             let only_values_differ = !self.settings.values
                 && ours.map(|stored| stored.version) == theirs.map(|stored| stored.version);
             if (must_be_equal || !is_written) && !only_values_differ {

@@ -22,7 +22,7 @@ use crate::reconcile::decision::Trust;
 use crate::reconcile::difference::{Difference, How, hash_of, id_of};
 use crate::reconcile::key::{KeyId, Kind, Logged};
 use crate::reconcile::outcome::Outcome;
-use crate::reconcile::settings::{ReconcileMode, ReconcileSettings};
+use crate::reconcile::settings::{Deletes, ReconcileMode, ReconcileSettings};
 use crate::replay::reconciler::difference_of;
 
 /// Whose state of a key is to stand on both masters.
@@ -123,7 +123,10 @@ fn repair_pair(
     let configured = config.sync.reconcile_settings();
     let reconcile = ReconcileSettings {
         mode: ReconcileMode::Repair,
-        deletes: configured.deletes || take.is_some(),
+        deletes: match take {
+            Some(_) => Deletes::Always,
+            None => configured.deletes,
+        },
         // What is listed is more than a version that differs.
         values: true,
         value_bytes_max: VALUE_BYTES_MAX,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{ORIGINAL, load};
 use crate::config::{Config, ConfigErrors, Effect};
-use crate::reconcile::settings::{ReconcileMode, ReconcileSettings};
+use crate::reconcile::settings::{Deletes, ReconcileMode, ReconcileSettings};
 
 #[test]
 fn passwords_are_in_no_debug_output_and_no_change() {
@@ -132,7 +132,7 @@ fn comparing_is_switched_on_and_off_by_a_reload() {
         values: true,
         value_bytes_max: 64 << 10,
         rate: 0,
-        deletes: true,
+        deletes: Deletes::WhilePeerHasMost,
         attempts: 2,
         delay: Duration::from_secs(60),
         timeout: Duration::from_secs(60),

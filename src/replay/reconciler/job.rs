@@ -410,6 +410,15 @@ impl<L: OpenFile> Job<L> {
             self.info.counters.reconcile.skipped.add(code, skipped.keys);
         }
         self.log_end(cx.said);
+        if let Some(peer) = self.comparison.emptied() {
+            tracing::warn!(
+                backend = &*self.info.name,
+                peer,
+                "the other master lacks so many keys that it may have been emptied or replaced: \
+                 no more of them are deleted, whatever sync.reconcile_deletes says, and they are \
+                 in differences.jsonl (hustdbsync differences list)"
+            );
+        }
         Progress::Done
     }
 

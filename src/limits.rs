@@ -541,9 +541,9 @@ pub const OUTAGE_SIGNS_GAP: Duration = Duration::from_secs(15);
 /// Outages of a backend that are remembered; of older ones nobody knows any more.
 pub const OUTAGES_MAX: usize = 64;
 
-/// Bytes of the file that keeps them: two times of at most twenty digits each a line, a head and a
-/// checksum.
-pub const OUTAGES_BYTES_MAX: usize = 64 + OUTAGES_MAX * 42;
+/// Bytes of the file that keeps them: two numbers of at most twenty digits each a line, a head, a
+/// checksum, and a line that says which file it is.
+pub const OUTAGES_BYTES_MAX: usize = 112 + OUTAGES_MAX * 42;
 
 /// What is known of an outage is written again when it is a quarter longer, and at least so often,
 /// in seconds.

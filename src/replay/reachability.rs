@@ -30,6 +30,7 @@ use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::clock::Now;
+use crate::ledger::identity::LogKey;
 use crate::limits::{OUTAGE_SIGNS_GAP, OUTAGES_MAX, REFUSED_AMBIGUITY};
 
 /// A time in which a backend was surely dead, Unix seconds.
@@ -262,6 +263,9 @@ fn whole_seconds(time: Duration) -> u64 {
 /// The first line of a file `outages`.
 pub(crate) const HEAD: &str = "hustdbsync outages 1\n";
 
+/// The beginning of its last line.
+const FILE_LINE: &str = "file ";
+
 /// A file `outages` that says this.
 pub(crate) fn encode(outages: &[Outage]) -> Vec<u8> {
     let mut text = HEAD.to_owned();
@@ -273,8 +277,23 @@ pub(crate) fn encode(outages: &[Outage]) -> Vec<u8> {
     text.into_bytes()
 }
 
+/// The line behind that: which file it is. One that was copied, as into a backup and back, is
+/// another one, and its presence does not say that nothing has been sent since.
+pub(crate) fn file_line((inode, born_nanos): LogKey) -> String {
+    format!("{FILE_LINE}{inode} {born_nanos}\n")
+}
+
+/// What a file says, without that line if it has one, and the line.
+pub(crate) fn split_file_line(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let before = bytes.strip_suffix(b"\n").unwrap_or_default();
+    let last = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
+    let is_it = bytes[last..].starts_with(FILE_LINE.as_bytes());
+    bytes.split_at(if is_it { last } else { bytes.len() })
+}
+
 /// What a file `outages` says. `None` where it is not whole.
 pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<Outage>> {
+    let (bytes, _) = split_file_line(bytes);
     let text = std::str::from_utf8(bytes).ok()?;
     let (lines, sum) = text.strip_suffix('\n')?.rsplit_once('\n')?;
     let summed = &text[..lines.len() + 1];

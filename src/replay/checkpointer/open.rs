@@ -17,6 +17,7 @@ use crate::replay::checkpointer::store::{
     CHECKPOINT, CHECKPOINT_NEW, OUTAGES, StoreError, doing, is_known_state,
 };
 use crate::replay::disk::{Area, Disk, LogEntry, read_fully, read_state, state_bytes};
+use crate::replay::reachability::{file_line, split_file_line};
 
 /// What was found.
 pub(super) struct Found {
@@ -47,10 +48,9 @@ pub(super) fn find(disk: &mut impl Disk, backend: &str, attempt: u32) -> Result<
     if has(rejected::NAME) {
         mend_rejected(disk, backend)?;
     }
-    let outages = if has(OUTAGES) {
-        read_state(disk, backend, OUTAGES, OUTAGES_BYTES_MAX + 1).map_err(|_| ())
-    } else {
-        Ok(None)
+    let outages = match files.iter().find(|file| file.name == OUTAGES) {
+        Some(file) => read_outages(disk, backend, file.meta.key()),
+        None => Ok(None),
     };
     let statuses = find_statuses(disk, backend, &files)?;
     let mut replaced: Vec<String> = statuses.iter().map(|(name, _)| name.clone()).collect();
@@ -91,6 +91,25 @@ pub(super) fn find(disk: &mut impl Disk, backend: &str, attempt: u32) -> Result<
         replaced,
         outages,
     })
+}
+
+/// The stored outages. They say that nothing has been sent since, so a copy of them, as one from a
+/// backup, says nothing.
+fn read_outages(disk: &mut impl Disk, backend: &str, key: LogKey) -> Result<Option<Vec<u8>>, ()> {
+    let read = read_state(disk, backend, OUTAGES, OUTAGES_BYTES_MAX + 1);
+    let Some(bytes) = read.map_err(|_| ())? else {
+        return Ok(None);
+    };
+    let (outages, line) = split_file_line(&bytes);
+    if line == file_line(key).as_bytes() {
+        return Ok(Some(outages.to_vec()));
+    }
+    tracing::warn!(
+        backend,
+        "the file outages is a copy, as one from a backup, or an older version's: it is not \
+         believed, and increments that may have been applied are looked up"
+    );
+    Err(())
 }
 
 /// What an earlier run knew of the logs that are in a folder now.

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use crate::ledger::{legacy, rejected};
 use crate::reconcile::difference;
-use crate::replay::disk::{Area, Disk, state_bytes, unless_missing};
+use crate::replay::disk::{Area, Disk, OpenFile, state_bytes, unless_missing};
 use crate::replay::durable_write::{Step, StepError};
+use crate::replay::reachability::file_line;
 
 pub(super) const CHECKPOINT: &str = "checkpoint";
 /// The name under which the next checkpoint is written.
@@ -128,14 +129,19 @@ pub(super) fn not_replaced(disk: &mut impl Disk, backend: &str, error: StepError
     })(cause)
 }
 
-/// Replaces the stored outages.
+/// Replaces the stored outages. They end with a line that says which file it is.
 pub(super) fn keep_outages(
     disk: &mut impl Disk,
     backend: &str,
     bytes: &[u8],
 ) -> Result<(), StoreError> {
-    disk.write(Area::State, backend, OUTAGES_NEW, bytes)
-        .map_err(doing("write its outages"))?;
+    let mut write = || -> io::Result<()> {
+        disk.write(Area::State, backend, OUTAGES_NEW, bytes)?;
+        let meta = disk.open(Area::State, backend, OUTAGES_NEW)?.meta()?;
+        let file_line = file_line(meta.key());
+        disk.append(Area::State, backend, OUTAGES_NEW, file_line.as_bytes())
+    };
+    write().map_err(doing("write its outages"))?;
     disk.sync(Area::State, backend, OUTAGES_NEW)
         .map_err(doing("sync its outages"))?;
     disk.rename(Area::State, backend, OUTAGES_NEW, OUTAGES)

@@ -35,11 +35,11 @@ fn read(fixture: &Fixture) -> &Result<Option<Vec<u8>>, ()> {
 fn what_is_kept_is_durable_and_found_at_the_next_start() {
     let mut fixture = Fixture::new(TestDisk::default());
     assert_eq!(*read(&fixture), Ok(None));
-    keep(&mut fixture, b"one");
-    keep(&mut fixture, b"two");
+    keep(&mut fixture, b"one\n");
+    keep(&mut fixture, b"two\n");
     fixture.disk.crash(Crash::LosesAll);
     fixture.restart();
-    assert_eq!(*read(&fixture), Ok(Some(b"two".to_vec())));
+    assert_eq!(*read(&fixture), Ok(Some(b"two\n".to_vec())));
     fixture
         .disk
         .fail(Op::Read(Area::State), ErrorKind::Other, 0, 1);
@@ -47,24 +47,38 @@ fn what_is_kept_is_durable_and_found_at_the_next_start() {
     assert_eq!(*read(&fixture), Err(()), "it is no reason not to start");
 }
 
+/// A server that has sent since is given back a state from before.
+#[test]
+fn a_copy_is_not_believed_and_is_removed_before_anything_is_sent() {
+    let mut fixture = Fixture::new(TestDisk::default());
+    keep(&mut fixture, b"one\n");
+    let copy = fixture.disk.state(NAME, "outages").unwrap();
+    forget(&mut fixture);
+    fixture.disk.put_state(NAME, "outages", &copy);
+    fixture.restart();
+    assert_eq!(*read(&fixture), Err(()));
+    forget(&mut fixture);
+    assert_eq!(fixture.disk.state(NAME, "outages"), None);
+}
+
 #[test]
 fn a_crash_in_the_midst_leaves_the_one_before_or_the_next() {
     for step in 1..10 {
         let mut fixture = Fixture::new(TestDisk::default());
-        keep(&mut fixture, b"one");
+        keep(&mut fixture, b"one\n");
         fixture.disk.die_at(fixture.disk.steps() + step);
-        keep(&mut fixture, b"two");
+        keep(&mut fixture, b"two\n");
         fixture.disk.crash(Crash::LosesAll);
         fixture.restart();
         let found = read(&fixture).clone().unwrap().unwrap();
-        assert!(found == b"one" || found == b"two", "step {step}");
+        assert!(found == b"one\n" || found == b"two\n", "step {step}");
     }
 }
 
 #[test]
 fn that_it_is_forgotten_is_said_when_that_is_durable_and_not_before() {
     let mut fixture = Fixture::new(TestDisk::default());
-    keep(&mut fixture, b"one");
+    keep(&mut fixture, b"one\n");
     for op in [Op::Remove(Area::State), Op::SyncFolder(Area::State)] {
         fixture.disk.fail(op, ErrorKind::Other, 0, 1);
         forget(&mut fixture);
@@ -83,17 +97,17 @@ fn that_it_is_forgotten_is_said_when_that_is_durable_and_not_before() {
 #[test]
 fn what_cannot_be_kept_is_probe_record_fault() {
     let mut fixture = Fixture::new(TestDisk::default());
-    keep(&mut fixture, b"one");
+    keep(&mut fixture, b"one\n");
     for op in [
         Op::Write(Area::State),
         Op::Sync(Area::State),
         Op::Rename(Area::State),
     ] {
         fixture.disk.fail(op, ErrorKind::StorageFull, 0, 1);
-        keep(&mut fixture, b"two");
+        keep(&mut fixture, b"two\n");
         assert!(!fixture.has_fault());
         fixture.restart();
-        assert_eq!(*read(&fixture), Ok(Some(b"one".to_vec())));
+        assert_eq!(*read(&fixture), Ok(Some(b"one\n".to_vec())));
     }
     assert!(fixture.disk.state(NAME, "outages").is_some());
 }

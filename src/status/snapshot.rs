@@ -247,6 +247,8 @@ struct Watched {
     bytes: RateMeter,
     /// Bytes of log that were settled when nothing was left the last time.
     cleared_from: u64,
+    /// Records that earlier processes had settled, once that is known.
+    settled_before: Option<u64>,
     states: StateTimes,
     /// When it is tried again, monotonic, where it waits because its records fail.
     retry_at: Option<Duration>,
@@ -273,6 +275,7 @@ impl StatusBoard {
             records: RateMeter::default(),
             bytes: RateMeter::default(),
             cleared_from: 0,
+            settled_before: None,
             states: StateTimes::new(now.monotonic),
             retry_at: None,
             latency: LatencyWindow::default(),
@@ -460,6 +463,7 @@ impl Watched {
         if counts.state_read > 0 {
             // Before, nothing is known of what an earlier process had settled.
             self.records.handle_count(counts.settled, now.monotonic);
+            self.settled_before.get_or_insert(counts.settled);
         }
         self.bytes.handle_count(counts.settled_bytes, now.monotonic);
         let reconcile = Reconcile::load(&self.counters.reconcile, mode, now.unix);
@@ -484,7 +488,9 @@ impl Watched {
             _ if backend.state != "up" => None,
             // Records of other lengths may be next: under a limit the greater of both is likelier.
             bytes => {
-                drain_seconds(bytes, backend.bytes_per_second).max(limited_drain_seconds(backend))
+                let settled = counts.settled - self.settled_before.unwrap_or(counts.settled);
+                let limited = limited_drain_seconds(backend, settled);
+                drain_seconds(bytes, backend.bytes_per_second).max(limited)
             }
         };
         if backend.backlog_bytes == 0 {
@@ -530,14 +536,17 @@ fn drain_seconds(backlog_bytes: u64, bytes_per_second: f64) -> Option<u64> {
 }
 
 /// The same of a backend whose rate is limited, however long it takes: records go at that rate, and
-/// those that are in flight show how long they are. `None` if nothing is known of them, or if
-/// something else holds it up.
-fn limited_drain_seconds(backend: &BackendSnapshot) -> Option<u64> {
+/// those that were read in this run show how long they are. `settled` of them are settled; bytes
+/// count as settled by many records at once, so only both together tell. `None` if nothing is known
+/// of them, or if something else holds it up.
+fn limited_drain_seconds(backend: &BackendSnapshot, settled: u64) -> Option<u64> {
     let counts = &backend.counts;
-    if backend.rate_max == 0 || counts.in_flight_records == 0 || !backend.why.is_empty() {
+    let records = settled.saturating_add(counts.in_flight_records);
+    if backend.rate_max == 0 || records == 0 || !backend.why.is_empty() {
         return None;
     }
-    let record_bytes = counts.in_flight_bytes.div_ceil(counts.in_flight_records);
+    let bytes = counts.settled_bytes.saturating_add(counts.in_flight_bytes);
+    let record_bytes = bytes.div_ceil(records);
     let bytes_per_second = record_bytes.saturating_mul(backend.rate_max).max(1);
     Some(backend.backlog_bytes.div_ceil(bytes_per_second))
 }
@@ -624,6 +633,7 @@ mod tests {
     fn a_rate_limit_gives_a_forecast_however_slow_it_is() {
         let counters = Arc::new(BackendCounters::default());
         let mut board = StatusBoard::new(at(0));
+        counters.state_read.set(1);
         board.add("a:1", Arc::clone(&counters), at(0));
         board.set_state("a:1", "up", "", at(0));
         board.set_rate_max("a:1", 2);
@@ -644,10 +654,14 @@ mod tests {
         assert_eq!(drain(&mut board, 3), None);
         board.set_state("a:1", "paused", "", at(4));
         assert_eq!(drain(&mut board, 4), None);
-        // Long ones go first.
+        // Most of what was read is settled, though its bytes do not count so yet.
         board.set_state("a:1", "up", "", at(5));
-        counters.settled_bytes.set(40_000_000);
+        counters.settled.set(90);
+        counters.in_flight_records.set(10);
         assert_eq!(drain(&mut board, 5), Some(2_000_000));
+        // Long ones went first.
+        counters.settled_bytes.set(4_000_000);
+        assert_eq!(drain(&mut board, 6), Some(4_988), "40,100 bytes each");
     }
 
     #[test]

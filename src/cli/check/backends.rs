@@ -1,7 +1,8 @@
 //! The backends' folders: names that are backends, names that resolve, permissions.
 
+use std::collections::HashMap;
 use std::fs;
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -118,24 +119,50 @@ fn resolve(backends: &[BackendName], findings: &mut Findings) {
         let lookups: Vec<_> = names
             .map(|(backend, name)| (backend, scope.spawn(move || lookup(name, backend.port))))
             .collect();
+        let written = backends.iter().filter_map(|backend| match backend.host {
+            Host::Address(address) => Some((SocketAddr::new(address, backend.port), backend)),
+            Host::Name(_) => None,
+        });
+        let mut known: HashMap<SocketAddr, &BackendName> = written.collect();
         for (backend, lookup) in lookups {
-            if let Ok(Err(reason)) = lookup.join() {
-                findings.fault(format!(
+            match lookup.join() {
+                Ok(Ok(addresses)) => second_name(backend, &addresses, &mut known, findings),
+                Ok(Err(reason)) => findings.fault(format!(
                     "backend {backend}: its name doesn't resolve: {reason}; add \
                     it to the DNS or to /etc/hosts"
-                ));
+                )),
+                Err(_) => {}
             }
         }
     });
 }
 
-fn lookup(name: &str, port: u16) -> Result<(), String> {
-    match (name, port).to_socket_addrs() {
-        Ok(mut addresses) => addresses
-            .next()
-            .map(drop)
-            .ok_or_else(|| "it has no address".to_owned()),
-        Err(error) => Err(error.to_string()),
+fn lookup(name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    let addresses = (name, port).to_socket_addrs();
+    let addresses: Vec<_> = addresses.map_err(|error| error.to_string())?.collect();
+    match addresses.is_empty() {
+        true => Err("it has no address".to_owned()),
+        false => Ok(addresses),
+    }
+}
+
+/// Two folders that lead to one hustdb, as after a backend was renamed.
+fn second_name<'a>(
+    backend: &'a BackendName,
+    addresses: &[SocketAddr],
+    known: &mut HashMap<SocketAddr, &'a BackendName>,
+    findings: &mut Findings,
+) {
+    let first = addresses.iter().find_map(|address| known.get(address));
+    if let Some(first) = first {
+        findings.warning(format!(
+            "backend {backend}: it has the address of {first}, and nothing keeps the order of one \
+             key's records between their logs; if it was renamed, move the older folder's logs \
+             into the newer one (the guide: A backend has moved to another address)"
+        ));
+    }
+    for address in addresses {
+        known.entry(*address).or_insert(backend);
     }
 }
 
@@ -201,6 +228,21 @@ mod tests {
         fs::create_dir(home.path("logs/lost+found")).unwrap();
         fs::create_dir(home.path("logs/.snapshot")).unwrap();
         home.check(&[], &[]);
+    }
+
+    #[test]
+    fn two_names_of_one_address_are_a_warning() {
+        let home = Home::new();
+        fs::create_dir_all(home.path("logs/localhost:9998")).unwrap();
+        home.check(
+            &[],
+            &[
+                "backend localhost:9998: it has the address of 127.0.0.1:9998, and nothing keeps \
+                 the order of one key's records between their logs; if it was renamed, move the \
+                 older folder's logs into the newer one (the guide: A backend has moved to another \
+                 address)",
+            ],
+        );
     }
 
     #[test]

@@ -157,6 +157,7 @@ impl Backends {
             None => self.all.push(Some(backend)),
         }
         self.by_name.insert(folder, id);
+        self.warn_of_second_name(id);
     }
 
     /// The reader has found a folder that is not a backend's.

@@ -77,5 +77,29 @@ impl Backends {
                 backend.monitor.handle_moved(why, now);
             }
         }
+        self.warn_of_second_name(id);
+    }
+
+    /// Two folders may lead to one hustdb, as after a backend was renamed. They are replayed side
+    /// by side, so records of one key in both may come in any order.
+    pub(super) fn warn_of_second_name(&mut self, id: BackendId) {
+        let Some((name, address)) = self
+            .get_mut(id)
+            .and_then(|backend| Some((backend.info.name.clone(), backend.address?)))
+        else {
+            return;
+        };
+        let mut others = self.all.iter().flatten();
+        let other = others.find(|other| other.info.id != id && other.address == Some(address));
+        if let Some(other) = other {
+            tracing::warn!(
+                backend = %name,
+                other = %other.info.name,
+                %address,
+                "two folders of logs lead to one address, and nothing keeps the order between \
+                 them: if the backend was renamed, move the older folder's logs into the newer one \
+                 (the guide: A backend has moved to another address)"
+            );
+        }
     }
 }

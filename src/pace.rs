@@ -37,14 +37,19 @@ impl Window {
     }
 }
 
-/// The delay before try number `failures` + 1: doubled each time up to a bound, and somewhere
-/// between half of it and all of it (`jitter` is any number), so that lanes do not come back in
-/// step.
+/// The delay before try number `failures` + 1: doubled each time up to a bound.
 #[must_use]
-pub fn retry_delay(failures: u32, jitter: u64) -> Duration {
+pub fn retry_delay(failures: u32) -> Duration {
     let doubled = RETRY_FIRST_MS << failures.saturating_sub(1).min(16);
-    let full = doubled.min(RETRY_LAST_MS);
-    Duration::from_millis(full / 2 + jitter % (full / 2 + 1))
+    Duration::from_millis(doubled.min(RETRY_LAST_MS))
+}
+
+/// Somewhere between half of [`retry_delay`] and all of it (`jitter` is any number), so that lanes
+/// do not come back in step.
+#[must_use]
+pub fn jittered_retry_delay(failures: u32, jitter: u64) -> Duration {
+    let half_ms = retry_delay(failures).as_millis() as u64 / 2;
+    Duration::from_millis(half_ms + jitter % (half_ms + 1))
 }
 
 /// A bound on records a second, for one worker's share of a backend. Saves up a twentieth of a
@@ -192,7 +197,8 @@ mod tests {
     #[test]
     fn delays_double_up_to_a_bound_and_are_spread() {
         for (failures, full) in [(1, 50), (2, 100), (3, 200), (8, 5000), (4_000_000, 5000)] {
-            let delays = (0..1000).map(|jitter| retry_delay(failures, jitter * 7919).as_millis());
+            let delays =
+                (0..1000).map(|jitter| jittered_retry_delay(failures, jitter * 7919).as_millis());
             let (low, high) = delays.fold((u128::MAX, 0), |(low, high), ms| {
                 (low.min(ms), high.max(ms))
             });

@@ -10,7 +10,7 @@ use crate::binlog::request::Template;
 use crate::clock::Now;
 use crate::connections::Action;
 use crate::limits::{RECONCILE_BAD_ANSWERS_FOR, RECONCILE_BAD_ANSWERS_MAX, RECONCILE_BAD_KEYS_MAX};
-use crate::pace::{Bucket, retry_delay};
+use crate::pace::{Bucket, jittered_retry_delay};
 use crate::reconcile::ask::Answer;
 use crate::reconcile::connection::{Connection, ConnectionLimits, End, Request};
 
@@ -396,7 +396,7 @@ impl Master {
             let jitter = now.monotonic.as_nanos() as u64;
             self.trouble = Some(Trouble {
                 failures,
-                retry_at: now.after(retry_delay(failures, jitter)),
+                retry_at: now.after(jittered_retry_delay(failures, jitter)),
                 why,
             });
         }

@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::limits::RETRY_FIRST_MS;
-use crate::pace::{Bucket, LongTrials, Window, retry_delay};
+use crate::pace::{Bucket, LongTrials, Window, jittered_retry_delay};
 use crate::replay::batch_table::{BatchKey, BatchTable};
 use crate::replay::chunk::Share;
 use crate::replay::in_flight::InFlight;
@@ -517,7 +517,7 @@ impl Lane {
         // A canary that is answered ends the lane's failures, not the record's: its next try is no
         // sooner for that.
         let failures = self.failures.max(self.poison.failures().saturating_add(1));
-        let mut until = cx.now.after(retry_delay(failures, cx.jitter));
+        let mut until = cx.now.after(jittered_retry_delay(failures, cx.jitter));
         if let Some(others_turn) = others_turn {
             // The next long body is another lane's, if one waits to send its own.
             until = until.max(others_turn + Duration::from_millis(RETRY_FIRST_MS));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::limits::{RETRY_FIRST_MS, RETRY_LAST_MS};
+use crate::pace::retry_delay;
 use crate::replay::checkpointer::store::StoreError;
 use crate::replay::messages::{BackendInfo, ControlMessage, ReaderMessage};
 use crate::replay::outbox::Outbox;
@@ -68,10 +68,7 @@ impl Fault {
                 paused: true,
             });
         }
-        let delay = RETRY_FIRST_MS
-            .saturating_mul(1 << (failures - 1).min(16))
-            .min(RETRY_LAST_MS);
-        let retry_at = now.after(Duration::from_millis(delay));
+        let retry_at = now.after(retry_delay(failures));
         self.0 = Some(Cause {
             text,
             failures,

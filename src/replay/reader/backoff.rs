@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::limits::{DESCRIPTOR_FAILS, RETRY_FIRST_MS, RETRY_LAST_MS};
+use crate::limits::DESCRIPTOR_FAILS;
+use crate::pace::retry_delay;
 use crate::replay::logged::LoggedRarely;
 
 /// Time between two warnings about the same failure.
@@ -22,14 +23,11 @@ pub(super) struct Backoff {
 impl Backoff {
     /// The attempt has failed. Returns whether that is to be logged.
     pub(super) fn handle_failure(&mut self, now: Now) -> bool {
-        let delay = RETRY_FIRST_MS
-            .saturating_mul(1 << self.failures.min(16))
-            .min(RETRY_LAST_MS);
         if self.failures == 0 {
             self.since = now.monotonic;
         }
         self.failures = self.failures.saturating_add(1);
-        self.until = now.after(Duration::from_millis(delay));
+        self.until = now.after(retry_delay(self.failures));
         self.warned.comes(WARN_INTERVAL, now)
     }
 
@@ -56,6 +54,7 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{RETRY_FIRST_MS, RETRY_LAST_MS};
 
     #[test]
     fn the_delay_doubles_up_to_its_last_and_one_warning_a_minute_is_given() {

@@ -116,21 +116,10 @@ impl Probe {
         }
     }
 
-    /// Asks for `/status.html`. A result only if it is there at once; otherwise it comes by an
+    /// Asks for `/status.html`; with `credentials`, `user:password` in base64, something harmless
+    /// that needs the password. A result only if it is there at once; otherwise it comes by an
     /// event or the deadline.
-    pub(crate) fn begin_status(
-        &mut self,
-        address: SocketAddr,
-        limits: ProbeLimits,
-        registry: &Registry,
-        now: Now,
-    ) -> Option<ProbeResult> {
-        let request = format!("GET /status.html HTTP/1.1\r\nHost: {}\r\n\r\n", self.name);
-        self.begin(Question::Status, request, address, limits, registry, now)
-    }
-
-    /// Asks something harmless with the password: `credentials` are `user:password` in base64.
-    pub(crate) fn begin_password(
+    pub(crate) fn begin(
         &mut self,
         credentials: Option<&str>,
         address: SocketAddr,
@@ -138,26 +127,20 @@ impl Probe {
         registry: &Registry,
         now: Now,
     ) -> Option<ProbeResult> {
-        let authorization = credentials.map_or_else(String::new, |credentials| {
-            format!("Authorization: Basic {credentials}\r\n")
-        });
-        let request = format!(
-            "GET /hustdb/zscore?tb=hustdbsync_probe&key=probe HTTP/1.1\r\nHost: \
-             {}\r\n{authorization}\r\n",
-            self.name
-        );
-        self.begin(Question::Password, request, address, limits, registry, now)
-    }
-
-    fn begin(
-        &mut self,
-        question: Question,
-        request: String,
-        address: SocketAddr,
-        limits: ProbeLimits,
-        registry: &Registry,
-        now: Now,
-    ) -> Option<ProbeResult> {
+        let name = &self.name;
+        let (question, request) = match credentials {
+            None => (
+                Question::Status,
+                format!("GET /status.html HTTP/1.1\r\nHost: {name}\r\n\r\n"),
+            ),
+            Some(credentials) => (
+                Question::Password,
+                format!(
+                    "GET /hustdb/zscore?tb=hustdbsync_probe&key=probe HTTP/1.1\r\nHost: \
+                     {name}\r\nAuthorization: Basic {credentials}\r\n\r\n"
+                ),
+            ),
+        };
         let attempt = Attempt {
             question,
             request: request.into_bytes(),

@@ -328,6 +328,7 @@ impl<'a> Call<'a> {
 
 /// The arguments of a query that any verb knows. Of two with the same name the last counts; one
 /// without a value doesn't.
+#[derive(Default)]
 struct Arguments<'a> {
     key: &'a [u8],
     tb: &'a [u8],
@@ -341,16 +342,7 @@ struct Arguments<'a> {
 
 impl<'a> Arguments<'a> {
     fn of(query: &'a [u8]) -> Self {
-        let mut arguments = Self {
-            key: &[],
-            tb: &[],
-            val: &[],
-            ver: 0,
-            ttl: 0,
-            is_dup: false,
-            score: None,
-            opt: 0,
-        };
+        let mut arguments = Self::default();
         // A `#` ends a target: libevhtp takes what follows for the fragment.
         let query = memchr::memchr(b'#', query).map_or(query, |at| &query[..at]);
         let mut rest = query;

@@ -79,12 +79,9 @@ impl Probes {
     ) -> Option<ProbeResult> {
         let limits = settings.probe_limits(request.is_up);
         let probe = &mut self.get_mut(request.backend)?.probe;
-        let result = if request.authenticated {
-            let credentials = Some(&*settings.controller.credentials);
-            probe.begin_password(credentials, request.address, limits, registry, now)
-        } else {
-            probe.begin_status(request.address, limits, registry, now)
-        };
+        let credentials = &*settings.controller.credentials;
+        let credentials = request.authenticated.then_some(credentials);
+        let result = probe.begin(credentials, request.address, limits, registry, now);
         let place = request.backend.index();
         if !self.under_way.contains(&place) {
             self.under_way.push(place);

@@ -135,14 +135,9 @@ impl Bench {
     fn ask(&mut self, credentials: Option<&str>) -> ProbeResult {
         let now = self.clock.now();
         let registry = self.poll.registry();
-        let at_once = match credentials {
-            None => self
-                .probe
-                .begin_status(self.address, self.limits, registry, now),
-            given => self
-                .probe
-                .begin_password(given, self.address, self.limits, registry, now),
-        };
+        let at_once = self
+            .probe
+            .begin(credentials, self.address, self.limits, registry, now);
         at_once.unwrap_or_else(|| self.wait())
     }
 
@@ -265,7 +260,7 @@ fn a_new_connection_whose_other_side_ends_before_it_is_asked_is_closed_and_not_s
     let (now, registry) = (bench.clock.now(), bench.poll.registry());
     let begun = bench
         .probe
-        .begin_status(bench.address, bench.limits, registry, now);
+        .begin(None, bench.address, bench.limits, registry, now);
     assert_eq!(begun, None);
     let (peer, _) = listener.accept().unwrap();
     peer.shutdown(Shutdown::Write).unwrap();
@@ -329,9 +324,7 @@ fn a_kept_connection_whose_end_comes_with_its_answer_is_lost() {
     let mut bench = Bench::new(peer.address, LIMITS);
     assert_eq!(bench.ask(None), good());
     let (registry, now) = (bench.poll.registry(), bench.clock.now());
-    let begun = bench
-        .probe
-        .begin_status(peer.address, LIMITS, registry, now);
+    let begun = bench.probe.begin(None, peer.address, LIMITS, registry, now);
     assert_eq!(begun, None);
     peer.close.send(()).unwrap();
     // It answers on the next connection once it has closed this one.
@@ -391,7 +384,7 @@ fn a_probe_that_is_called_off_has_no_result_and_the_next_one_has() {
     let now = bench.clock.now();
     let begun = bench
         .probe
-        .begin_status(peer.address, LIMITS, bench.poll.registry(), now);
+        .begin(None, peer.address, LIMITS, bench.poll.registry(), now);
     assert_eq!(begun, None);
     bench.probe.close();
     assert_eq!(bench.probe.deadline(), None);

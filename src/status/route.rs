@@ -1,4 +1,4 @@
-//! Every path that the server answers, in one table.
+//! Every path that the server answers.
 //!
 //! What is read is answered at once ([`super::answer`]); what changes something or is answered
 //! later is left for the controller ([`super::control_request`]). Any other path is answered 404.
@@ -84,11 +84,7 @@ pub enum ControlVerb {
     Drain,
 }
 
-const CONTROL: &str = "/v1/control/";
-const REJECTED: &str = "/v1/rejected/";
-
-/// The table. Those that share a prefix are told to whom asks for a wrong one, in this order.
-const ROUTES: [(&str, Route); 22] = [
+const ROUTES: [(&str, Route); 13] = [
     ("/status.html", Route::Read(Page::Alive)),
     ("/sync_status", Route::Read(Page::SyncStatus)),
     ("/v1/status", Route::Read(Page::Report)),
@@ -100,78 +96,60 @@ const ROUTES: [(&str, Route); 22] = [
     ("/healthz", Route::Read(Page::Health)),
     ("/readyz", Route::Read(Page::Readiness)),
     ("/sync_point", Route::SyncPoint),
-    (
-        "/v1/control/pause",
-        Route::Control(Some(ControlVerb::Pause)),
-    ),
-    (
-        "/v1/control/resume",
-        Route::Control(Some(ControlVerb::Resume)),
-    ),
-    ("/v1/control/rate", Route::Control(Some(ControlVerb::Rate))),
-    (
-        "/v1/control/probe",
-        Route::Control(Some(ControlVerb::Probe)),
-    ),
-    (
-        "/v1/control/forget",
-        Route::Control(Some(ControlVerb::Forget)),
-    ),
-    (
-        "/v1/control/rotate",
-        Route::Control(Some(ControlVerb::Rotate)),
-    ),
-    (
-        "/v1/control/drain",
-        Route::Control(Some(ControlVerb::Drain)),
-    ),
     ("/v1/logs", Route::ListLogs),
     ("/v1/rejected", Route::ListRejected),
-    (
-        "/v1/rejected/replay",
-        Route::Rejected(Some(RejectedVerb::Replay)),
-    ),
-    (
-        "/v1/rejected/drop",
-        Route::Rejected(Some(RejectedVerb::Drop)),
-    ),
+];
+
+/// What follows `/v1/control/`. Told in this order to who asks for a wrong one.
+const CONTROL: [(&str, ControlVerb); 7] = [
+    ("pause", ControlVerb::Pause),
+    ("resume", ControlVerb::Resume),
+    ("rate", ControlVerb::Rate),
+    ("probe", ControlVerb::Probe),
+    ("forget", ControlVerb::Forget),
+    ("rotate", ControlVerb::Rotate),
+    ("drain", ControlVerb::Drain),
+];
+
+/// The same of `/v1/rejected/`.
+const REJECTED: [(&str, RejectedVerb); 2] = [
+    ("replay", RejectedVerb::Replay),
+    ("drop", RejectedVerb::Drop),
 ];
 
 impl Route {
     /// The route of a path.
     #[must_use]
     pub fn of(path: &[u8]) -> Option<Self> {
-        let known = ROUTES.iter().find(|(known, _)| known.as_bytes() == path);
-        match known {
-            Some((_, route)) => Some(*route),
-            None if path.starts_with(CONTROL.as_bytes()) => Some(Self::Control(None)),
-            None if path.starts_with(REJECTED.as_bytes()) => Some(Self::Rejected(None)),
-            None => None,
+        if let Some(word) = path.strip_prefix(b"/v1/control/") {
+            return Some(Self::Control(find(&CONTROL, word)));
         }
+        if let Some(word) = path.strip_prefix(b"/v1/rejected/") {
+            return Some(Self::Rejected(find(&REJECTED, word)));
+        }
+        find(&ROUTES, path)
     }
+}
+
+fn find<T: Copy>(table: &[(&str, T)], name: &[u8]) -> Option<T> {
+    let mut known = table.iter();
+    let known = known.find(|(known, _)| known.as_bytes() == name);
+    known.map(|(_, value)| *value)
 }
 
 /// A sentence that names what there is below `/v1/control/`.
 pub(super) fn control_words() -> String {
-    words_below(CONTROL)
+    words(&CONTROL.map(|(word, _)| word))
 }
 
 /// The same of `/v1/rejected/`.
 pub(super) fn rejected_words() -> String {
-    words_below(REJECTED)
+    words(&REJECTED.map(|(word, _)| word))
 }
 
-fn words_below(prefix: &str) -> String {
-    let words: Vec<&str> = ROUTES
-        .iter()
-        .filter_map(|(path, _)| path.strip_prefix(prefix))
-        .collect();
-    match words.split_last() {
-        Some((last, others)) if !others.is_empty() => {
-            format!("there is {} and {last}", others.join(", "))
-        }
-        _ => format!("there is {}", words.join("")),
-    }
+fn words(words: &[&str]) -> String {
+    let (last, others) = words.split_last().expect("there are several");
+    format!("there is {} and {last}", others.join(", "))
 }
 
 /// What is to be done with lines that were rejected.
@@ -188,9 +166,19 @@ mod tests {
 
     #[test]
     fn each_path_has_one_route_and_each_route_one_path() {
-        for (at, (path, route)) in ROUTES.iter().enumerate() {
+        let control = CONTROL.map(|(word, verb)| {
+            let path = format!("/v1/control/{word}");
+            (path, Route::Control(Some(verb)))
+        });
+        let rejected = REJECTED.map(|(word, verb)| {
+            let path = format!("/v1/rejected/{word}");
+            (path, Route::Rejected(Some(verb)))
+        });
+        let routes = ROUTES.map(|(path, route)| (path.to_owned(), route));
+        let all = [&routes[..], &control[..], &rejected[..]].concat();
+        for (at, (path, route)) in all.iter().enumerate() {
             assert_eq!(Route::of(path.as_bytes()), Some(*route), "{path}");
-            let others = &ROUTES[at + 1..];
+            let others = &all[at + 1..];
             assert!(others.iter().all(|(_, other)| other != route), "{path}");
         }
     }

@@ -41,6 +41,7 @@ use crate::replay::lane::LaneSettings;
 use crate::replay::outcome::Settlement;
 use crate::replay::reachability::KnownOutages;
 use crate::status::control_request::Listed;
+pub use crate::status::control_request::RejectedVerb;
 use crate::status::counters::BackendCounters;
 use crate::status::snapshot::SecondName;
 use crate::status::sync_point::PointBoard;
@@ -50,7 +51,7 @@ pub use log::{AwayLog, FileOpened};
 pub use origin::Origin;
 pub use reconcile::{FinishedLog, ReconcilerMessage};
 pub use rejection::Rejection;
-pub use requeue::{Requeue, Requeued};
+pub use requeue::Requeued;
 pub use settings::{CheckpointerSettings, ReaderSettings};
 pub use trouble::{FailedRecord, Trouble};
 
@@ -185,7 +186,7 @@ pub enum BackendMessage {
     Requeue {
         /// What the question is called.
         ask: u64,
-        what: Requeue,
+        what: RejectedVerb,
         filter: Filter,
     },
     /// From control: which lines were rejected last? Answered by `Listed`.

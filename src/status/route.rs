@@ -155,6 +155,7 @@ fn words(words: &[&str]) -> String {
 /// What is to be done with lines that were rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectedVerb {
+    /// They are given to the reader again, as a log of their own.
     Replay,
     /// They are thrown away.
     Drop,

@@ -36,7 +36,7 @@ use crate::replay::disk::{Disk, state_bytes};
 use crate::replay::durable_write::DurableWrite;
 use crate::replay::messages::{
     BackendInfo, BackendMessage, CheckpointerSettings, Component, ControlMessage, Epoch, FileId,
-    FileOpened, Filter, ReaderMessage, Rejection, Requeue, Requeued, SegmentId, Settled,
+    FileOpened, Filter, ReaderMessage, RejectedVerb, Rejection, Requeued, SegmentId, Settled,
 };
 use crate::replay::outbox::{After, Outbox};
 use crate::replay::outcome::Settlement;
@@ -473,7 +473,7 @@ impl BackendState {
     fn requeue<D: Disk>(
         &mut self,
         ask: u64,
-        what: Requeue,
+        what: RejectedVerb,
         filter: &Filter,
         cx: &mut Context<'_, D>,
     ) {
@@ -484,7 +484,7 @@ impl BackendState {
             .map_err(|error| error.to_string());
         match &outcome {
             Ok(Requeued { done: 0, .. }) => {}
-            Ok(Requeued { done, left, .. }) if what == Requeue::Replay => {
+            Ok(Requeued { done, left, .. }) if what == RejectedVerb::Replay => {
                 tracing::info!(
                     backend,
                     lines = done,

@@ -18,7 +18,7 @@ use crate::replay::checkpointer::open::read_exactly;
 use crate::replay::checkpointer::requeue::requeue;
 use crate::replay::checkpointer::store::{AppendFile, StoreError, doing};
 use crate::replay::disk::{Area, Disk, read_fully};
-use crate::replay::messages::{Filter, LineInLog, Rejection, Requeue, Requeued};
+use crate::replay::messages::{Filter, LineInLog, RejectedVerb, Rejection, Requeued};
 use crate::status::control_request::{RejectedList, RejectedPlace};
 
 /// How many lines of one write are logged one by one.
@@ -217,7 +217,7 @@ impl RejectedLog {
         &mut self,
         disk: &mut impl Disk,
         backend: &str,
-        what: Requeue,
+        what: RejectedVerb,
         filter: &Filter,
         unix: u64,
     ) -> Result<Requeued, StoreError> {

@@ -21,7 +21,7 @@ use crate::ledger::rejected::{self, RejectedLine};
 use crate::limits::{CHUNK_BYTES_MAX, REJECTED_WRITE_BYTES_MAX};
 use crate::replay::checkpointer::store::{StoreError, doing};
 use crate::replay::disk::{Area, Disk, OpenFile, state_bytes, unless_missing};
-use crate::replay::messages::{Filter, Requeue, Requeued};
+use crate::replay::messages::{Filter, RejectedVerb, Requeued};
 
 /// Drops a backend's rejected lines while no server runs. The caller must hold the lock of the
 /// state.
@@ -34,8 +34,15 @@ pub fn drop_rejected(
     filter: &Filter,
 ) -> Result<Requeued, String> {
     let bytes = state_bytes(disk, backend, rejected::NAME).map_err(|error| error.to_string())?;
-    requeue(disk, backend, bytes.unwrap_or(0), Requeue::Drop, filter, 0)
-        .map_err(|error| error.to_string())
+    requeue(
+        disk,
+        backend,
+        bytes.unwrap_or(0),
+        RejectedVerb::Drop,
+        filter,
+        0,
+    )
+    .map_err(|error| error.to_string())
 }
 
 /// Takes the lines that `filter` admits out of the first `bytes` of rejected.jsonl.
@@ -43,7 +50,7 @@ pub(super) fn requeue(
     disk: &mut impl Disk,
     backend: &str,
     bytes: u64,
-    what: Requeue,
+    what: RejectedVerb,
     filter: &Filter,
     unix: u64,
 ) -> Result<Requeued, StoreError> {
@@ -57,17 +64,17 @@ pub(super) fn requeue(
             return other;
         }
     };
-    if what == Requeue::Replay && !failpoint!(ReplayNothing) {
+    if what == RejectedVerb::Replay && !failpoint!(ReplayNothing) {
         publish(disk, backend, unix)?;
     }
     disk.rename(Area::State, backend, rejected::NEXT, rejected::NAME)
         .and_then(|()| disk.sync_folder(Area::State, backend))
         .map_err(doing(match what {
-            Requeue::Replay => {
+            RejectedVerb::Replay => {
                 "put the new rejected.jsonl into its place; the lines are on their way, and still \
                  in it"
             }
-            Requeue::Drop => "put the new rejected.jsonl into its place",
+            RejectedVerb::Drop => "put the new rejected.jsonl into its place",
         }))?;
     Ok(requeued)
 }
@@ -86,7 +93,7 @@ fn prepare(
     disk: &mut impl Disk,
     backend: &str,
     bytes: u64,
-    what: Requeue,
+    what: RejectedVerb,
     filter: &Filter,
 ) -> Result<Requeued, StoreError> {
     let mut requeued = Requeued::default();
@@ -96,12 +103,12 @@ fn prepare(
         let line = &lines.buffer[line];
         let read = RejectedLine::parse(line).ok();
         // Nobody else would ever take it out, and it is counted.
-        if read.is_none() && what == Requeue::Drop && filter.admits_unread() {
+        if read.is_none() && what == RejectedVerb::Drop && filter.admits_unread() {
             requeued.done += 1;
             continue;
         }
         match read.filter(|parsed| filter.admits(parsed, rejected::id(line))) {
-            Some(parsed) if what == Requeue::Drop || parsed.is_whole() => {
+            Some(parsed) if what == RejectedVerb::Drop || parsed.is_whole() => {
                 requeued.done += 1;
                 taken.extend_from_slice(&parsed.raw);
                 taken.push(b'\n');
@@ -113,7 +120,7 @@ fn prepare(
                 kept.push(b'\n');
             }
         }
-        if what == Requeue::Drop {
+        if what == RejectedVerb::Drop {
             taken.clear();
         }
         if taken.len() >= REJECTED_WRITE_BYTES_MAX {
@@ -129,7 +136,7 @@ fn prepare(
     keep(disk, backend, &mut kept)?;
     disk.sync(Area::State, backend, rejected::NEXT)
         .map_err(doing("sync the new rejected.jsonl"))?;
-    if what == Requeue::Replay {
+    if what == RejectedVerb::Replay {
         stage(disk, backend, &mut taken)?;
         disk.sync(Area::Logs, backend, rejected::STAGED)
             .map_err(doing("sync the log of lines to be replayed"))?;

@@ -12,7 +12,7 @@ use crate::clock::Now;
 use crate::http::answer::{ClientId, Status};
 use crate::limits::{ASKS_PER_TURN, REQUEUES_MAX};
 use crate::replay::messages::{
-    BackendId, BackendMessage, CheckpointerMessage, Filter, ReaderMessage, Requeue, Requeued,
+    BackendId, BackendMessage, CheckpointerMessage, Filter, ReaderMessage, Requeued,
 };
 use crate::status::control_request::{
     BackendRequest, ControlRequest, Listed, RejectedFailure, RejectedReport, RejectedRequest,
@@ -303,12 +303,9 @@ impl Controller {
         if let Some(reply) = self.too_many_wait() {
             return Some(reply);
         }
-        let what = match ask.verb {
-            RejectedVerb::Replay => Requeue::Replay,
-            RejectedVerb::Drop => Requeue::Drop,
-        };
+        let what = ask.verb;
         let mut report = RejectedReport::default();
-        if what == Requeue::Replay {
+        if what == RejectedVerb::Replay {
             backends.retain(|backend| match self.why_not_replayed(*backend) {
                 None => true,
                 Some(failure) => {

@@ -1,13 +1,4 @@
-//! What is done with rejected lines, and what came of it.
-
-/// What becomes of rejected lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Requeue {
-    /// They are given to the reader again, as a log of their own.
-    Replay,
-    /// They are thrown away.
-    Drop,
-}
+//! What came of a request about rejected lines.
 
 /// What became of rejected lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::limits::SYNC_POINT_WAITERS_MAX;
-use crate::replay::messages::{Requeue, Requeued};
+use crate::replay::messages::{RejectedVerb, Requeued};
 use crate::status::sync_point::{Listing, PointBackend, PointBoard, PointReport};
 
 const LOGIN: &str = "Authorization: Basic c3luYzpzeW5j\r\n";
@@ -340,7 +340,7 @@ fn what_becomes_of_rejected_lines_is_told_when_every_backend_has_been_seen_to() 
         };
         assert_eq!(
             (what, filter.reason.as_deref()),
-            (Requeue::Replay, Some("checksum"))
+            (RejectedVerb::Replay, Some("checksum"))
         );
         bench.tell(ControlMessage::Requeued {
             backend,

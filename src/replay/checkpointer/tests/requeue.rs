@@ -11,7 +11,7 @@ use crate::replay::disk::Area;
 use crate::replay::disk::Disk;
 use crate::replay::messages::{
     BackendId, BackendMessage, CheckpointerMessage, ControlMessage, FileId, FileStart, Filter,
-    Rejection, Requeue, Requeued, SegmentId,
+    RejectedVerb, Rejection, Requeued, SegmentId,
 };
 use crate::replay::testdisk::{Crash, Op, TestDisk};
 use crate::status::control_request::{Listed, RejectedList};
@@ -58,7 +58,7 @@ fn of_reason(reason: &str) -> Filter {
     }
 }
 
-fn ask(fixture: &mut Fixture, what: Requeue, filter: Filter) -> Result<Requeued, String> {
+fn ask(fixture: &mut Fixture, what: RejectedVerb, filter: Filter) -> Result<Requeued, String> {
     fixture.tell(BackendMessage::Requeue {
         ask: 7,
         what,
@@ -82,7 +82,7 @@ fn the_lines_that_are_left_are_counted_whoever_takes_some_out() {
     let mut fixture = fixture();
     let left = |fixture: &Fixture| fixture.counts().rejected_lines;
     assert_eq!(left(&fixture), 4);
-    ask(&mut fixture, Requeue::Drop, of_reason("checksum")).unwrap();
+    ask(&mut fixture, RejectedVerb::Drop, of_reason("checksum")).unwrap();
     assert_eq!(left(&fixture), 3);
     fixture.restart();
     assert_eq!(left(&fixture), 3, "an earlier process's count, too");
@@ -92,7 +92,7 @@ fn the_lines_that_are_left_are_counted_whoever_takes_some_out() {
         .unwrap();
     fixture.pass(60);
     assert_eq!(left(&fixture), 0, "taken out by hand");
-    ask(&mut fixture, Requeue::Replay, Filter::default()).unwrap();
+    ask(&mut fixture, RejectedVerb::Replay, Filter::default()).unwrap();
     assert_eq!(left(&fixture), 0);
 }
 
@@ -124,7 +124,7 @@ fn the_lines_that_were_rejected_last_are_listed_without_what_stands_in_them() {
             ids: vec![u64::from_str_radix(&shown.id, 16).unwrap()],
             ..Filter::default()
         };
-        let dropped = ask(&mut fixture, Requeue::Drop, filter).unwrap();
+        let dropped = ask(&mut fixture, RejectedVerb::Drop, filter).unwrap();
         assert_eq!(dropped.done, 1, "{shown:?}");
     }
     assert_eq!(listed(&mut fixture), RejectedList::default());
@@ -204,7 +204,7 @@ fn lines_that_are_taken_back_are_a_log_and_rejected_no_more() {
         left: 2,
     };
     assert_eq!(
-        ask(&mut fixture, Requeue::Replay, of_reason("table_type")),
+        ask(&mut fixture, RejectedVerb::Replay, of_reason("table_type")),
         Ok(expected)
     );
     assert_eq!(reject(&fixture), [raw(1), raw(3)]);
@@ -217,7 +217,7 @@ fn lines_that_are_taken_back_are_a_log_and_rejected_no_more() {
         ..Requeued::default()
     };
     assert_eq!(
-        ask(&mut fixture, Requeue::Replay, of_reason("table_type")),
+        ask(&mut fixture, RejectedVerb::Replay, of_reason("table_type")),
         Ok(nothing)
     );
     assert_eq!(returned(&fixture).len(), 1);
@@ -227,7 +227,7 @@ fn lines_that_are_taken_back_are_a_log_and_rejected_no_more() {
 fn two_logs_of_one_second_have_two_names() {
     let mut fixture = fixture();
     for reason in ["table_type", "checksum"] {
-        assert!(ask(&mut fixture, Requeue::Replay, of_reason(reason)).is_ok());
+        assert!(ask(&mut fixture, RejectedVerb::Replay, of_reason(reason)).is_ok());
     }
     assert_eq!(returned(&fixture).len(), 2);
 }
@@ -242,7 +242,7 @@ fn a_line_that_was_cut_stays_and_is_told() {
         left: 1,
     };
     assert_eq!(
-        ask(&mut fixture, Requeue::Replay, Filter::default()),
+        ask(&mut fixture, RejectedVerb::Replay, Filter::default()),
         Ok(expected)
     );
     assert_eq!(reject(&fixture), [raw(3)]);
@@ -251,7 +251,7 @@ fn a_line_that_was_cut_stays_and_is_told() {
 #[test]
 fn a_line_is_settled_once_however_often_it_is_taken_back() {
     let mut fixture = fixture();
-    ask(&mut fixture, Requeue::Replay, of_reason("table_type")).unwrap();
+    ask(&mut fixture, RejectedVerb::Replay, of_reason("table_type")).unwrap();
     let (name, _) = returned(&fixture).remove(0);
     fixture.open(2, &name, FileStart::New);
     fixture.send_segment_of(1, 2, 0, 2, 14);
@@ -291,7 +291,7 @@ fn lines_that_are_dropped_are_gone_with_or_without_a_server() {
     };
     let content = fixture.disk.state(NAME, rejected::NAME).unwrap();
     let first = content.split(|byte| *byte == b'\n').next().unwrap();
-    let dropped = ask(&mut fixture, Requeue::Drop, only(rejected::id(first))).unwrap();
+    let dropped = ask(&mut fixture, RejectedVerb::Drop, only(rejected::id(first))).unwrap();
     assert_eq!((dropped.done, dropped.left), (1, 3));
     assert_eq!(reject(&fixture), [raw(1), raw(2), raw(3)]);
     let dropped = drop_rejected(&mut fixture.disk.clone(), NAME, &Filter::default()).unwrap();
@@ -307,15 +307,15 @@ fn a_line_that_nobody_knows_goes_where_all_are_dropped_and_else_stays() {
     let mut disk = fixture.disk.clone();
     disk.append(Area::State, NAME, rejected::NAME, b"a note\n")
         .unwrap();
-    let replayed = ask(&mut fixture, Requeue::Replay, Filter::default()).unwrap();
+    let replayed = ask(&mut fixture, RejectedVerb::Replay, Filter::default()).unwrap();
     assert_eq!((replayed.done, replayed.cut, replayed.left), (3, 1, 2));
     let of_its_time = Filter {
         since: Some(0),
         ..Filter::default()
     };
-    let dropped = ask(&mut fixture, Requeue::Drop, of_its_time).unwrap();
+    let dropped = ask(&mut fixture, RejectedVerb::Drop, of_its_time).unwrap();
     assert_eq!((dropped.done, dropped.left), (1, 1));
-    let dropped = ask(&mut fixture, Requeue::Drop, Filter::default()).unwrap();
+    let dropped = ask(&mut fixture, RejectedVerb::Drop, Filter::default()).unwrap();
     assert_eq!((dropped.done, dropped.left), (1, 0));
 }
 
@@ -341,7 +341,7 @@ fn a_stranger_s_lines_and_long_ones_are_kept_as_they_are() {
     bytes.extend_from_slice(b"without an end");
     disk.append(Area::State, NAME, rejected::NAME, &bytes)
         .unwrap();
-    let requeued = ask(&mut fixture, Requeue::Replay, of_reason("table_type")).unwrap();
+    let requeued = ask(&mut fixture, RejectedVerb::Replay, of_reason("table_type")).unwrap();
     assert_eq!((requeued.done, requeued.left), (3, 5));
     let content = fixture.disk.state(NAME, rejected::NAME).unwrap();
     assert!(content.ends_with(b"\nwithout an end\n"));
@@ -351,7 +351,7 @@ fn a_stranger_s_lines_and_long_ones_are_kept_as_they_are() {
 
 /// What `what` comes to when the machine dies at each of its steps: each line is in one of its two
 /// places, or in both.
-fn check_crashes(what: Requeue) {
+fn check_crashes(what: RejectedVerb) {
     let mut probe = fixture();
     let before = probe.disk.steps();
     ask(&mut probe, what, of_reason("table_type")).unwrap();
@@ -379,7 +379,7 @@ fn check_crashes(what: Requeue) {
             for line in [0, 2] {
                 let is_kept = kept.contains(&raw(line));
                 assert!(
-                    is_kept || what == Requeue::Drop || !back.is_empty(),
+                    is_kept || what == RejectedVerb::Drop || !back.is_empty(),
                     "{step} {crash:?}: {line} is lost"
                 );
                 if answer.is_ok() {
@@ -399,12 +399,12 @@ fn check_crashes(what: Requeue) {
 
 #[test]
 fn a_crash_at_any_step_of_taking_back_loses_no_line_and_tears_none() {
-    check_crashes(Requeue::Replay);
+    check_crashes(RejectedVerb::Replay);
 }
 
 #[test]
 fn a_crash_at_any_step_of_dropping_drops_all_or_none() {
-    check_crashes(Requeue::Drop);
+    check_crashes(RejectedVerb::Drop);
 }
 
 #[test]
@@ -418,11 +418,11 @@ fn whatever_fails_before_the_names_change_changes_nothing_and_is_said() {
     ] {
         let mut fixture = fixture();
         fixture.disk.fail(op, ErrorKind::StorageFull, 0, 1);
-        let why = ask(&mut fixture, Requeue::Replay, of_reason("table_type")).unwrap_err();
+        let why = ask(&mut fixture, RejectedVerb::Replay, of_reason("table_type")).unwrap_err();
         assert!(why.starts_with("cannot "), "{why}");
         assert_eq!(reject(&fixture).len(), 4, "{op:?}");
         assert!(returned(&fixture).is_empty(), "{op:?}");
-        let again = ask(&mut fixture, Requeue::Replay, of_reason("table_type")).unwrap();
+        let again = ask(&mut fixture, RejectedVerb::Replay, of_reason("table_type")).unwrap();
         assert_eq!(again.done, 2, "{op:?}");
     }
 }
@@ -432,7 +432,7 @@ fn what_fails_when_the_lines_are_on_their_way_is_said_so() {
     for op in [Op::SyncFolder(Area::Logs), Op::Rename(Area::State)] {
         let mut fixture = fixture();
         fixture.disk.fail(op, ErrorKind::Other, 0, 1);
-        let why = ask(&mut fixture, Requeue::Replay, of_reason("table_type")).unwrap_err();
+        let why = ask(&mut fixture, RejectedVerb::Replay, of_reason("table_type")).unwrap_err();
         assert!(why.contains("on their way, and still in"), "{why}");
         assert_eq!((reject(&fixture).len(), returned(&fixture).len()), (4, 1));
     }
@@ -450,7 +450,7 @@ fn a_full_rejected_file_can_be_worked_off() {
     fixture.pass(1);
     assert!(fixture.is_paused());
     assert_eq!(
-        ask(&mut fixture, Requeue::Drop, Filter::default())
+        ask(&mut fixture, RejectedVerb::Drop, Filter::default())
             .unwrap()
             .done,
         4

@@ -24,6 +24,9 @@ pub(crate) const STORED_OTHERWISE_FROM: u32 = 64;
 /// being known, and fewer than the 192 after which a version comes round. So what is up to 32
 /// writes behind is told from what is ahead.
 pub(crate) const WRITES_AHEAD_MAX: usize = 160;
+/// What is fewer writes behind than this is told from what is ahead, also where the version has
+/// fallen since.
+const WRITES_BEHIND_MAX: usize = 192 - WRITES_AHEAD_MAX;
 
 /// What hustdb reads back of a version that it was given (`set_version` and `version` of its
 /// `md5db/bucket.h`: 6 bits of the number of 64s, which count 16 each, and the low 16 bits).
@@ -44,25 +47,41 @@ pub enum Origin {
 
 /// How what a backend has, by the version that it tells, stands to a record of `version`: `Less` is
 /// what was there before that was written, else it is what it left, or what later writes did.
+///
+/// A backend with a cache (`l2_cache`) tells the version that a write was given as long as it is
+/// cached, else the one that is stored.
 #[must_use]
 pub fn compare(found: u32, version: u32, origin: Origin) -> Ordering {
-    if found >= version {
-        return found.cmp(&version);
+    if found == version {
+        return Ordering::Equal;
     }
     if found + 1 == version {
         return Ordering::Less;
     }
-    let left = stored(version);
-    if left == found {
+    let (left, kept) = (stored(version), stored(found));
+    if found < version && [found, kept].contains(&left) {
         return Ordering::Equal;
     }
-    let is_later =
-        leads_to(left, found) || origin == Origin::GivenOrStored && leads_to(version, found);
-    if is_later {
+    let is_behind = |start| leads_to(start, found) || leads_to(start, kept);
+    let is_later = is_behind(left) || origin == Origin::GivenOrStored && is_behind(version);
+    // The version has fallen since.
+    let has_fallen = || {
+        let before = version.saturating_sub(1);
+        let writes = |from| writes_between(from, before).unwrap_or(usize::MAX);
+        kept == before || writes(kept).min(writes(found)) < WRITES_BEHIND_MAX
+    };
+    if is_later || found > version && !has_fallen() {
         Ordering::Greater
     } else {
         Ordering::Less
     }
+}
+
+/// The version that is stored of what a look has `seen`, where a read of its value tells `told`: a
+/// backend with a cache (`l2_cache`) may tell what was given.
+#[must_use]
+pub fn as_seen(told: u32, seen: u32) -> u32 {
+    if stored(told) == seen { seen } else { told }
 }
 
 /// How two versions that are stored stand: the later one is that to which fewer writes lead from
@@ -149,8 +168,42 @@ mod tests {
         }
     }
 
+    /// The record 65,643 is the last one before the version falls to 124, and 9,056 is 156 writes
+    /// before that.
+    #[test]
+    fn what_a_cache_tells_across_the_fall_is_later_or_earlier_all_the_same() {
+        for origin in [Given, GivenOrStored] {
+            for (found, version, expected) in [
+                (124, 65_643, Ordering::Greater),
+                (124, 9_056, Ordering::Greater),
+                (65_643, 124, Ordering::Less),
+                (65_643, 141, Ordering::Less),
+                (98, 98, Ordering::Equal),
+                (114, 98, Ordering::Greater),
+                (81, 98, Ordering::Less),
+                (115, 98, Ordering::Greater),
+            ] {
+                assert_eq!(
+                    compare(found, version, origin),
+                    expected,
+                    "{found} {version}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_given_is_what_was_seen() {
+        assert_eq!(as_seen(98, 114), 114);
+        assert_eq!(as_seen(114, 114), 114);
+        assert_eq!(as_seen(97, 114), 97);
+        assert_eq!(as_seen(7, 7), 7);
+        assert_eq!(as_seen(7, 0), 7);
+    }
+
     proptest! {
-        /// Of whatever a backend has: what one write after the other has left.
+        /// Of whatever a backend has: what one write after the other has left. It tells what is
+        /// stored, or, with a cache, what was given.
         #[test]
         fn each_write_is_told_from_those_before_and_behind_it(
             first in 0_u32..66_000,
@@ -160,13 +213,15 @@ mod tests {
             let record = versions[at];
             prop_assert_eq!(compare(record - 1, record, Given), Ordering::Less);
             for &later in &versions[at..] {
-                prop_assert_ne!(compare(stored(later), record, Given), Ordering::Less, "{}", later);
+                for found in [stored(later), later] {
+                    prop_assert_ne!(compare(found, record, Given), Ordering::Less, "{}", found);
+                }
             }
             // A few writes back, as where the masters number differently.
             for &earlier in &versions[at.saturating_sub(24)..at] {
-                let found = stored(earlier);
-                let has_fallen = found >= record;
-                prop_assert_eq!(compare(found, record, Given) == Ordering::Less, !has_fallen);
+                for found in [stored(earlier), earlier] {
+                    prop_assert_eq!(compare(found, record, Given), Ordering::Less, "{}", found);
+                }
             }
         }
 
@@ -179,8 +234,9 @@ mod tests {
             let versions: Vec<u32> = live_versions(first).take(at + WRITES_AHEAD_MAX).collect();
             let record = stored(versions[at]);
             for &later in &versions[at + 1..] {
-                let found = stored(later);
-                prop_assert_ne!(compare(found, record, GivenOrStored), Ordering::Less);
+                for found in [stored(later), later] {
+                    prop_assert_ne!(compare(found, record, GivenOrStored), Ordering::Less);
+                }
             }
         }
 
@@ -227,6 +283,7 @@ mod tests {
             let _ = order_of_stored(found, version);
             let _ = to_store(found, version);
             let _ = to_replace(found);
+            let _ = as_seen(found, version);
         }
     }
 }

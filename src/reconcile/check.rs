@@ -205,9 +205,11 @@ impl Check {
                 self.seen_at[side.index()] = now.monotonic;
             }
             Answer::Digest { version, digest } => {
+                let version = version::as_seen(version, self.seen(side).version());
                 self.digests[side.index()] = Some((version, digest));
             }
             Answer::Value { version, value } => {
+                let version = version::as_seen(version, self.seen(side).version());
                 self.replacement.version = version;
                 self.replacement.value = value;
             }

@@ -41,6 +41,9 @@ pub(super) struct FakeHustdbArgs {
     /// Answer mutations and store nothing: a sink for measuring
     #[arg(long)]
     discard: bool,
+    /// Have a cache that a restart empties, as a real hustdb has whose l2_cache is not 0
+    #[arg(long)]
+    l2_cache: bool,
     /// Let each answer wait for so many milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0)]
     delay: u64,
@@ -68,6 +71,7 @@ pub(super) fn fake_hustdb(args: FakeHustdbArgs) -> Result<(), Failure> {
         },
         credentials: args.user_password,
         discard: args.discard,
+        l2_cache: args.l2_cache,
         clock_zero_for: Duration::from_millis(args.clock_zero_for),
         script: Script::default().answer_delay(Duration::from_millis(args.delay)),
         ..Options::default()

@@ -137,7 +137,7 @@ fn reason(status: u16) -> &'static str {
         401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
-        405 => "Method Not Allowed",
+        405 => "Not Allowed",
         412 => "Precondition Failed",
         500 => "Internal Server Error",
         502 => "Bad Gateway",
@@ -205,7 +205,7 @@ mod tests {
     fn every_failure_before_a_handler_is_a_bare_status() {
         for (status, words) in [
             (404, "Not Found"),
-            (405, "Method Not Allowed"),
+            (405, "Not Allowed"),
             (500, "Internal Server Error"),
         ] {
             check(

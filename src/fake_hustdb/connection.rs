@@ -18,17 +18,19 @@ use super::query::{Method, Request};
 pub const READ_BYTES_MAX: usize = 4096;
 /// A request target longer than this overruns hustdb's heap and takes it down.
 pub const TARGET_BYTES_MAX: usize = 8192;
-/// A header line longer than this closes the connection.
+/// A header's value as long as this closes the connection. It has overrun hustdb's heap already.
 pub const HEADER_LINE_BYTES_MAX: usize = 8192;
+/// A header line longer than this takes hustdb down: one of 9,000 did not, one of 12,000 did.
+const HEADER_LINE_BYTES_CRASH: usize = 12_000;
 /// A whole head longer than this closes the connection. hustdb has no such bound; no client of ours
 /// comes near.
 pub const HEAD_BYTES_MAX: usize = 256 * 1024;
-/// A body larger than this closes the connection.
+/// A body larger than this is read, and counts as none.
 pub const BODY_BYTES_MAX: usize = 33_554_432;
+/// A body larger than this closes the connection. hustdb has no such bound.
+const BODY_BYTES_READ_MAX: usize = 8 * BODY_BYTES_MAX;
 /// hustdb closes a connection after this many answers, without saying so.
 pub const ANSWERS_MAX: u32 = 81_920;
-/// More headers than this close the connection. hustdb has no such bound.
-const HEADERS_MAX: usize = 64;
 
 /// What a handler wants done with the connection behind its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,16 +189,23 @@ impl Connection {
                 Parsed::Request {
                     request,
                     close,
+                    is_http_1_0,
                     length,
                 } => {
                     taken += length;
                     answered += 1;
-                    let after = handler.handle_request(&request, close, out);
+                    let from = out.len();
+                    let after = handler.handle_request(&request, close && !is_http_1_0, out);
+                    if is_http_1_0 {
+                        make_http_1_0(close, out, from);
+                    }
                     self.answers += 1;
                     if after != After::Continue {
                         return (taken, after);
                     }
-                    if close || self.answers >= self.answers_max {
+                    // hustdb goes on if there is more in the same read.
+                    let closes = close && taken == input.len();
+                    if closes || self.answers >= self.answers_max {
                         return (taken, After::Close);
                     }
                 }
@@ -205,7 +214,7 @@ impl Connection {
                     return (taken, After::Continue);
                 }
                 Parsed::Malformed => return (taken, After::Close),
-                Parsed::TargetTooLong => return (taken, After::Crash),
+                Parsed::TooLong => return (taken, After::Crash),
             }
         }
     }
@@ -225,6 +234,7 @@ enum Parsed<'a> {
     Request {
         request: Request<'a>,
         close: bool,
+        is_http_1_0: bool,
         length: usize,
     },
     /// Not whole before there are `need` bytes; 0 where that is not known.
@@ -232,78 +242,191 @@ enum Parsed<'a> {
         need: usize,
     },
     Malformed,
-    TargetTooLong,
+    TooLong,
 }
 
 fn parse(input: &[u8]) -> Parsed<'_> {
-    let line = memchr::memchr(b'\n', input).map_or(input, |end| &input[..end]);
-    if target_length(line) > TARGET_BYTES_MAX {
-        return Parsed::TargetTooLong;
-    }
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut head = httparse::Request::new(&mut headers);
-    let head_length = match head.parse(input) {
-        Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) => {
-            let line_begin = memchr::memrchr(b'\n', input).map_or(0, |at| at + 1);
-            let line_too_long = line_begin > 0 && input.len() - line_begin > HEADER_LINE_BYTES_MAX;
-            return match line_too_long || input.len() > HEAD_BYTES_MAX {
-                true => Parsed::Malformed,
-                false => Parsed::Incomplete { need: 0 },
-            };
-        }
-        Err(_) => return Parsed::Malformed,
+    // Empty lines before a request are skipped.
+    let skipped = input
+        .iter()
+        .take_while(|byte| matches!(byte, b'\r' | b'\n'));
+    let skipped = skipped.count();
+    let input = &input[skipped..];
+    let line = match RequestLine::parse(input) {
+        Ok(line) => line,
+        Err(parsed) => return parsed,
+    };
+    let mut head = Head {
+        // HTTP/1.0 closes unless told otherwise, HTTP/1.1 goes on unless told otherwise.
+        close: line.is_http_1_0,
+        body_bytes: 0,
+        authorization: None,
+    };
+    let at = match head.handle_headers(input, line.length) {
+        Ok(at) => at,
+        Err(parsed) => return parsed,
     };
 
-    let mut body_length = 0usize;
-    let mut authorization = None;
-    // HTTP/1.0 closes unless told otherwise, HTTP/1.1 goes on unless told otherwise.
-    let mut close = head.version == Some(0);
-    for header in head.headers.iter() {
-        if header.name.len() + 2 + header.value.len() > HEADER_LINE_BYTES_MAX {
-            return Parsed::Malformed;
-        }
-        if header.name.eq_ignore_ascii_case("content-length") {
-            let length = std::str::from_utf8(header.value)
-                .ok()
-                .and_then(|text| text.trim().parse().ok());
-            match length {
-                Some(length) if length <= BODY_BYTES_MAX => body_length = length,
-                _ => return Parsed::Malformed,
-            }
-        } else if header.name.eq_ignore_ascii_case("authorization") {
-            authorization = Some(header.value);
-        } else if header.name.eq_ignore_ascii_case("connection") {
-            if header.value.eq_ignore_ascii_case(b"close") {
-                close = true;
-            } else if header.value.eq_ignore_ascii_case(b"keep-alive") {
-                close = false;
-            }
-        } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
-            // No client of hustdb sends chunks, and to take them for requests would be worse than
-            // to hang up.
-            return Parsed::Malformed;
-        }
-    }
-
-    let length = head_length + body_length;
-    let Some(body) = input.get(head_length..length) else {
-        return Parsed::Incomplete { need: length };
+    let length = at + head.body_bytes;
+    let Some(body) = input.get(at..length) else {
+        return Parsed::Incomplete {
+            need: skipped + length,
+        };
     };
-    let method = match head.method {
-        Some("GET") => Method::Get,
-        Some("POST") => Method::Post,
-        _ => Method::Other,
+    // A larger one is read, and counts as none.
+    let body = if body.len() > BODY_BYTES_MAX {
+        &[]
+    } else {
+        body
     };
-    let target = head.path.unwrap_or_default().as_bytes();
     let request = Request {
-        authorization,
-        ..Request::new(method, target, body)
+        authorization: head.authorization,
+        ..Request::new(line.method, line.target, body)
     };
     Parsed::Request {
         request,
-        close,
-        length,
+        close: head.close,
+        is_http_1_0: line.is_http_1_0,
+        length: skipped + length,
+    }
+}
+
+struct RequestLine<'a> {
+    method: Method,
+    target: &'a [u8],
+    is_http_1_0: bool,
+    /// Up to the end of the line.
+    length: usize,
+}
+
+impl<'a> RequestLine<'a> {
+    fn parse(input: &'a [u8]) -> Result<Self, Parsed<'a>> {
+        let end = memchr::memchr(b'\n', input);
+        let line = end.map_or(input, |end| &input[..end]);
+        if target_length(line) > TARGET_BYTES_MAX {
+            return Err(Parsed::TooLong);
+        }
+        let letters = line
+            .iter()
+            .take_while(|byte| matches!(byte, b'A'..=b'Z' | b'_'));
+        let (method, rest) = line.split_at(letters.count());
+        if method == b"CONNECT" || rest.first().is_some_and(|byte| *byte != b' ') {
+            return Err(Parsed::Malformed);
+        }
+        let Some(end) = end else {
+            return Err(Parsed::Incomplete { need: 0 });
+        };
+        let rest = rest.strip_suffix(b"\r").and_then(target_and_version);
+        let (target, is_http_1_0) = rest.ok_or(Parsed::Malformed)?;
+        Ok(Self {
+            method: match method {
+                b"GET" => Method::Get,
+                b"POST" => Method::Post,
+                _ => Method::Other,
+            },
+            target,
+            is_http_1_0,
+            length: end + 1,
+        })
+    }
+}
+
+/// What a head says beside its request line.
+struct Head<'a> {
+    close: bool,
+    body_bytes: usize,
+    authorization: Option<&'a [u8]>,
+}
+
+impl<'a> Head<'a> {
+    /// Takes in the headers of `input`, which begin at `at`. Returns where its body begins.
+    fn handle_headers(&mut self, input: &'a [u8], mut at: usize) -> Result<usize, Parsed<'a>> {
+        loop {
+            let rest = &input[at..];
+            let end = memchr::memchr(b'\n', rest);
+            let line = &rest[..end.unwrap_or(rest.len())];
+            if line.len() > HEADER_LINE_BYTES_CRASH {
+                return Err(Parsed::TooLong);
+            }
+            if line.len() > HEADER_LINE_BYTES_MAX + ": \r".len() || at > HEAD_BYTES_MAX {
+                return Err(Parsed::Malformed);
+            }
+            let Some(end) = end else {
+                return Err(Parsed::Incomplete { need: 0 });
+            };
+            at += end + 1;
+            let line = line.strip_suffix(b"\r").ok_or(Parsed::Malformed)?;
+            if line.is_empty() {
+                return Ok(at);
+            }
+            self.handle_header(line).ok_or(Parsed::Malformed)?;
+        }
+    }
+
+    /// Takes in a line. `None` means that hustdb closes the connection.
+    fn handle_header(&mut self, line: &'a [u8]) -> Option<()> {
+        let colon = memchr::memchr(b':', line)?;
+        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        // Spaces in front don't count, those behind do.
+        let value = &value[value.iter().take_while(|byte| **byte == b' ').count()..];
+        if value.len() >= HEADER_LINE_BYTES_MAX {
+            return None;
+        }
+        if name.eq_ignore_ascii_case(b"content-length") {
+            let digits = value.trim_ascii_end();
+            let digits = if digits.is_empty() { b"0" } else { digits };
+            let is_number = digits.iter().all(u8::is_ascii_digit);
+            let length = str::from_utf8(digits).ok().filter(|_| is_number)?;
+            self.body_bytes = length.parse().ok()?;
+            if self.body_bytes > BODY_BYTES_READ_MAX {
+                return None;
+            }
+        } else if name.eq_ignore_ascii_case(b"authorization") {
+            // Of two, the first counts.
+            self.authorization.get_or_insert(value);
+        } else if name.eq_ignore_ascii_case(b"connection") {
+            match value {
+                b"close" | b"Close" => self.close = true,
+                b"keep-alive" | b"Keep-Alive" | b"keep-Alive" | b"Keep-alive" => self.close = false,
+                _ => {}
+            }
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding")
+            && matches!(value, b"chunked" | b"Chunked")
+        {
+            // No client of hustdb sends chunks, and to take them for requests would be worse than
+            // to hang up.
+            return None;
+        }
+        Some(())
+    }
+}
+
+/// What is behind the method: the target, which may have any octets but spaces and ends of lines,
+/// and whether it is HTTP/1.0.
+fn target_and_version(text: &[u8]) -> Option<(&[u8], bool)> {
+    let text = text.trim_ascii_start();
+    let end = memchr::memchr(b' ', text)?;
+    let (target, version) = (&text[..end], &text[end..]);
+    if !target.starts_with(b"/") || memchr::memchr(b'\r', target).is_some() {
+        return None;
+    }
+    match version.trim_ascii() {
+        b"HTTP/1.1" => Some((target, false)),
+        b"HTTP/1.0" => Some((target, true)),
+        _ => None,
+    }
+}
+
+/// Makes an answer that was written for HTTP/1.1 one for HTTP/1.0.
+fn make_http_1_0(close: bool, out: &mut Vec<u8>, from: usize) {
+    if !out[from..].starts_with(b"HTTP/1.1 ") {
+        return;
+    }
+    out[from + "HTTP/1.".len()] = b'0';
+    let type_at = memchr::memmem::find(&out[from..], b"\r\nContent-Type: ");
+    if let Some(at) = type_at.filter(|_| !close) {
+        let header = b"\r\nConnection: keep-alive";
+        out.splice(from + at..from + at, header.iter().copied());
     }
 }
 

@@ -407,3 +407,77 @@ fn a_value_of_32_mib_comes_back_whole() {
     );
     hustdb.look("GET hget?tb=h&key=k", "", (200, 2, &value));
 }
+
+/// hustdb looks at the score before it looks at the version any further.
+#[test]
+fn a_zadd_of_the_score_that_is_there_is_answered_200_whatever_lower_version_it_has() {
+    let mut hustdb = Hustdb::new();
+    let zadd = "GET zadd?tb=t&key=m&score=1&opt=0";
+    hustdb.write(&format!("{zadd}&ver=5&is_dup=true"), "", (200, 5, false));
+    for version in ["&is_dup=true", "&ver=3&is_dup=true", "&ver=3", "&ver=5", ""] {
+        hustdb.write(&format!("{zadd}{version}"), "", (200, 5, false));
+    }
+    hustdb.write(&format!("{zadd}&ver=9"), "", (401, 5, true));
+    let above = format!("{zadd}&ver=4194304&is_dup=true");
+    hustdb.write(&above, "", (401, 0, true));
+}
+
+/// As a running hustdb 1.9 with `l2_cache = 64` answered: 64 is stored as 80, 70,000 as 4,544.
+#[test]
+fn with_a_cache_reads_of_values_tell_the_versions_that_writes_were_given() {
+    let mut hustdb = Hustdb::new();
+    hustdb.store = Store::default().with_l2_cache();
+    for (given, stored) in [(63, 63), (64, 80), (70_000, 4_544)] {
+        let key = format!("k{given}");
+        for (ver, value) in [(1, "a"), (given, "b")] {
+            let put = format!("POST put?key={key}&ver={ver}&is_dup=true");
+            hustdb.write(&put, value, (200, ver, false));
+            let hset = format!("POST hset?tb=h&key={key}&ver={ver}&is_dup=true");
+            hustdb.write(&hset, value, (200, ver, false));
+            let zadd = format!("GET zadd?tb=z&key={key}&ver={ver}&is_dup=true&score={ver}&opt=0");
+            hustdb.write(&zadd, "", (200, ver, false));
+        }
+        let score = given.to_string();
+        for read in 0..3 {
+            // Not any more once the cache is lost.
+            let told = if read < 2 { given } else { stored };
+            hustdb.look(&format!("GET get?key={key}"), "", (200, told, b"b"));
+            hustdb.look(&format!("GET exist?key={key}"), "", (200, stored, b""));
+            hustdb.look(&format!("GET hget?tb=h&key={key}"), "", (200, told, b"b"));
+            hustdb.look(
+                &format!("GET hexist?tb=h&key={key}"),
+                "",
+                (200, stored, b""),
+            );
+            let zscore = format!("GET zscore?tb=z&key={key}");
+            hustdb.look(&zscore, "", (200, told, score.as_bytes()));
+            hustdb.look(
+                &format!("GET zismember?tb=z&key={key}"),
+                "",
+                (200, stored, b""),
+            );
+            if read == 1 {
+                hustdb.store.drop_l2_cache();
+            }
+        }
+    }
+}
+
+#[test]
+fn what_makes_a_key_with_another_version_than_it_is_given_is_not_cached() {
+    let mut hustdb = Hustdb::new();
+    hustdb.store = Store::default().with_l2_cache();
+    hustdb.write("POST put?key=k&ver=64&is_dup=true", "a", (200, 80, false));
+    hustdb.look("GET get?key=k", "", (200, 80, b"a"));
+    hustdb.write("POST put?key=k", "b", (200, 81, false));
+    hustdb.look("GET get?key=k", "", (200, 81, b"b"));
+    hustdb.look("GET exist?key=k", "", (200, 97, b""));
+    // The score that is there is told, too.
+    hustdb.write(
+        "GET zadd?tb=z&key=m&score=7&ver=5&is_dup=true",
+        "",
+        (200, 5, false),
+    );
+    let again = hustdb.send("GET zadd?tb=z&key=m&score=7&ver=5&is_dup=true", "");
+    assert_eq!(again.body, Body::Score(7));
+}

@@ -25,8 +25,11 @@
 //!
 //! Where it is simpler than hustdb: its sweep comes by at each half minute of the clock and takes
 //! all that is due (hustdb counts from its start and takes 1,000); the index of the sweep forgets a
-//! key that is deleted (hustdb sweeps whatever has got its place since); a table stays when it is
-//! empty; and a version never counts as newer for having wrapped around.
+//! key that is deleted (hustdb sweeps whatever has got its place since); a member whose addition
+//! was answered 500 counts for its table; a connection ends after its last answer also within a
+//! burst (hustdb counts a burst once); it knows no chunks, no HTTP but 1.0 and 1.1, no target with
+//! a scheme and no `zrangebyscore`; its cache loses nothing while it runs; and a version never
+//! counts as newer for having wrapped around.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -80,6 +83,9 @@ pub struct Options {
     pub credentials: Option<(String, String)>,
     /// Answers mutations without storing anything: a sink for benches.
     pub discard: bool,
+    /// It has a cache that a restart empties, as a hustdb has whose `l2_cache` is not 0: reads of
+    /// values tell the versions that writes were given.
+    pub l2_cache: bool,
     /// Keeps what [`FakeHustdb::history`] gives. It grows without bound.
     pub record_history: bool,
     /// For how long after each start its clock stands at 0, so that a write with a ttl is answered
@@ -102,6 +108,7 @@ impl Default for Options {
             manner: Manner::OneByOne,
             credentials: None,
             discard: false,
+            l2_cache: false,
             record_history: false,
             clock_zero_for: Duration::ZERO,
             requests_per_connection: connection::ANSWERS_MAX,
@@ -154,7 +161,10 @@ impl FakeHustdb {
         };
         let shared = Arc::new(Shared::new(
             shards,
-            options.discard,
+            || match options.l2_cache {
+                true => store::Store::new(options.discard).with_l2_cache(),
+                false => store::Store::new(options.discard),
+            },
             options.record_history,
             settings,
         ));
@@ -283,6 +293,7 @@ impl FakeHustdb {
     /// As [`FakeHustdb::set_script`].
     pub fn restart(&self) -> io::Result<()> {
         self.kill()?;
+        self.shared.drop_l2_caches();
         self.control.order(Some(Mode::Running))
     }
 }

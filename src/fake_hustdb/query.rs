@@ -352,8 +352,9 @@ impl<'a> Arguments<'a> {
             if let Some(at) = memchr::memchr(b'=', pair)
                 && at + 1 < pair.len()
             {
-                let value = &pair[at + 1..];
-                match &pair[..at] {
+                let value = until_nul(&pair[at + 1..]);
+                match until_nul(&pair[..at]) {
+                    _ if value.is_empty() => {}
                     b"key" => arguments.key = value,
                     b"tb" => arguments.tb = value,
                     b"val" => arguments.val = value,
@@ -362,7 +363,8 @@ impl<'a> Arguments<'a> {
                     b"is_dup" => arguments.is_dup = value == b"true" || value == b"1",
                     b"score" => arguments.score = Some(signed(value)),
                     b"opt" => {
-                        arguments.opt = i32::try_from(signed(value).clamp(-1, 1)).unwrap_or(0);
+                        let opt = i32::try_from(signed(value)).unwrap_or(0);
+                        arguments.opt = opt.clamp(-1, 1);
                     }
                     _ => {}
                 }
@@ -375,36 +377,47 @@ impl<'a> Arguments<'a> {
     }
 }
 
-/// A 32-bit number as C++'s streams read it: leading digits count, none is 0, one too large is the
-/// largest.
-fn unsigned(text: &[u8]) -> u32 {
-    let mut number = 0u32;
-    for digit in text.iter().take_while(|byte| byte.is_ascii_digit()) {
-        number = number
-            .saturating_mul(10)
-            .saturating_add(u32::from(digit - b'0'));
-    }
-    number
+/// Names and values are strings of C: a NUL, as it stands, ends them. One that is escaped does not.
+fn until_nul(text: &[u8]) -> &[u8] {
+    memchr::memchr(0, text).map_or(text, |at| &text[..at])
 }
 
-/// A signed 64-bit number, likewise.
+/// A 32-bit number as C++'s streams read it into an unsigned one: a negative one is taken from
+/// 2^32.
+fn unsigned(text: &[u8]) -> u32 {
+    let (is_negative, magnitude) = number(text);
+    let magnitude = u32::try_from(magnitude).unwrap_or(0);
+    match is_negative {
+        true => magnitude.wrapping_neg(),
+        false => magnitude,
+    }
+}
+
+/// A signed one of 64 bits, likewise.
 fn signed(text: &[u8]) -> i64 {
-    let (negative, digits) = match text.first() {
+    let (is_negative, magnitude) = number(text);
+    match is_negative {
+        true => 0_i64.checked_sub_unsigned(magnitude).unwrap_or(0),
+        false => i64::try_from(magnitude).unwrap_or(0),
+    }
+}
+
+/// Whether a number is negative, and how large it is. White space and a sign may be in front, and
+/// what is behind the digits doesn't count. No digits are 0, and so is what is too large.
+fn number(text: &[u8]) -> (bool, u64) {
+    let is_space = |byte: &u8| matches!(byte, b'\t'..=b'\r' | b' ');
+    let text = &text[text.iter().take_while(|byte| is_space(byte)).count()..];
+    let (is_negative, digits) = match text.first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),
         _ => (false, text),
     };
-    let mut number = 0i64;
-    for digit in digits.iter().take_while(|byte| byte.is_ascii_digit()) {
-        let digit = i64::from(digit - b'0');
-        number = number.saturating_mul(10);
-        number = if negative {
-            number.saturating_sub(digit)
-        } else {
-            number.saturating_add(digit)
-        };
-    }
-    number
+    let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
+    let magnitude = digits.map(|digit| u64::from(digit - b'0'));
+    let magnitude = magnitude.into_iter().try_fold(0_u64, |number, digit| {
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    (is_negative, magnitude.unwrap_or(0))
 }
 
 fn is_table_name(name: &[u8]) -> bool {

@@ -54,12 +54,85 @@ fn arguments_are_found_in_any_order_and_the_last_counts() {
     );
 }
 
+/// Each as a running hustdb 1.9 took it for a `ver`.
 #[test]
-fn numbers_out_of_range_stick_to_the_end_of_it() {
-    assert_eq!(unsigned(b"4294967296"), u32::MAX);
-    assert_eq!(unsigned(b"-1"), 0);
-    assert_eq!(signed(b"-9223372036854775808"), i64::MIN);
-    assert_eq!(signed(b"99999999999999999999"), i64::MAX);
+fn an_unsigned_number_is_read_as_by_a_stream_of_cpp() {
+    for (text, expected) in [
+        ("7", 7),
+        ("+5", 5),
+        ("010", 10),
+        ("0x10", 0),
+        ("1e3", 1),
+        ("5x", 5),
+        ("\t5", 5),
+        ("\x0b5", 5),
+        ("5\t", 5),
+        ("", 0),
+        ("+", 0),
+        ("x", 0),
+        ("4294967295", u32::MAX),
+        ("4294967296", 0),
+        ("18446744073709551611", 0),
+        ("99999999999999999999", 0),
+        ("-1", u32::MAX),
+        ("-2", u32::MAX - 1),
+        ("-4294967295", 1),
+        ("-4294967296", 0),
+    ] {
+        assert_eq!(unsigned(text.as_bytes()), expected, "{text:?}");
+    }
+}
+
+/// Each as a running hustdb 1.9 took it for a `score`.
+#[test]
+fn a_score_out_of_range_is_0() {
+    for (text, expected) in [
+        ("-9223372036854775808", i64::MIN),
+        ("9223372036854775807", i64::MAX),
+        ("9223372036854775808", 0),
+        ("-9223372036854775809", 0),
+        ("18446744073709551615", 0),
+        ("99999999999999999999999", 0),
+        ("+7", 7),
+        ("\t7", 7),
+        ("-+7", 0),
+        ("7-", 7),
+        (".", 0),
+    ] {
+        assert_eq!(signed(text.as_bytes()), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn an_opt_beyond_32_bits_sets() {
+    for (text, expected) in [
+        ("2147483647", 1),
+        ("2147483648", 0),
+        ("-2147483649", 0),
+        ("99999999999", 0),
+        ("+1", 1),
+        ("-7", -1),
+    ] {
+        let query = format!("opt={text}");
+        assert_eq!(Arguments::of(query.as_bytes()).opt, expected, "{text}");
+    }
+}
+
+#[test]
+fn a_nul_as_it_stands_ends_an_argument() {
+    let found = Arguments::of(b"key=a\0b&tb=t\0&ver\0x=3&ttl=\x005");
+    assert_eq!(
+        (found.key, found.tb, found.ver, found.ttl),
+        (&b"a"[..], &b"t"[..], 3, 0)
+    );
+    check_key("a%00b", "a\0b");
+}
+
+#[test]
+fn a_negative_version_is_one_out_of_range() {
+    let target = "/hustdb/put?key=a&is_dup=true&ver=-1";
+    let refusal = Answer::write(400, u32::MAX, false);
+    check_refusal(Method::Post, target, "x", &refusal);
 }
 
 #[track_caller]

@@ -125,14 +125,12 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(
         shards: usize,
-        discard: bool,
+        store: impl Fn() -> Store,
         record_history: bool,
         settings: Settings,
     ) -> Self {
         Self {
-            shards: (0..shards.max(1))
-                .map(|_| Mutex::new(Store::new(discard)))
-                .collect(),
+            shards: (0..shards.max(1)).map(|_| Mutex::new(store())).collect(),
             history: record_history.then(Mutex::default),
             settings: Mutex::new(settings),
             settings_version: AtomicU64::new(1),
@@ -157,6 +155,12 @@ impl Shared {
             shard.collect_into(now_unix, &mut contents);
         }
         contents
+    }
+
+    pub(super) fn drop_l2_caches(&self) {
+        for shard in &self.shards {
+            lock(shard).drop_l2_cache();
+        }
     }
 
     pub(super) fn misordered(&self) -> BTreeSet<Item> {

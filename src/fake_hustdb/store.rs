@@ -8,6 +8,9 @@
 //! - From 64 on the version that is stored is another one ([`kept_version`]). The answer tells it
 //!   where the key is new; else it tells the one that was given. Where 0 is stored, the answer is
 //!   500, though the write is done, but for a `put`, `hset` or `sadd` of a key that is there.
+//! - With a cache ([`Store::with_l2_cache`]), `get`, `hget` and `zscore` tell the version that the
+//!   last write was given, if that replaced another one, until the cache is lost. `exist`, `hexist`
+//!   and `zismember` tell what is stored all the same.
 //! - There are no tombstones: what has been removed has no version.
 //! - A table comes into being with its first addition, even one that is refused, and has one type
 //!   until its last member goes, removed or expired: then there is none of that name.
@@ -70,6 +73,8 @@ pub struct Store {
     misordered: BTreeSet<(Vec<u8>, Vec<u8>)>,
     /// Answers as if it stored, and stores nothing: a sink for benches.
     discard: bool,
+    /// It has a cache, as a hustdb has whose `l2_cache` is not 0.
+    l2_cache: bool,
     /// Where keys are decoded to; kept between calls for its capacity.
     scratch: Vec<u8>,
 }
@@ -108,6 +113,8 @@ struct Entry {
     version: u32,
     /// That of the write that came last, as it was given.
     given_version: u32,
+    /// The version that a read of the value tells, where hustdb has that in its cache.
+    cached: Option<u32>,
     /// From when on it can't be read, by the last write; Unix seconds, 0 for never. Always 0 for a
     /// set's member.
     expires_unix: u64,
@@ -147,6 +154,21 @@ impl Entry {
             }
     }
 
+    /// What a write that was given `version`, and was applied, does to the cache. One that makes
+    /// the key is cached only if it is a replayed one, and only if what it was given is stored.
+    fn cache(&mut self, call: &Call<'_>, version: u32, is_new: bool) {
+        let is_updated = match (call.is_dup, is_new) {
+            (false, _) => version > 1,
+            (true, true) => kept_version(version) == version,
+            (true, false) => true,
+        };
+        let is_kept = is_cacheable(call) && call.value.len() < CACHED_VALUE_BYTES;
+        if is_updated {
+            // It takes a time to live of over 30 days for a date, which is past.
+            self.cached = (is_kept && call.ttl <= TTL_MAX_S).then_some(version);
+        }
+    }
+
     /// When it ends, once the sweep that is due then has come by; 0 for never.
     fn ends_unix(&self) -> u64 {
         match (self.expires_unix, self.swept_unix) {
@@ -154,6 +176,18 @@ impl Entry {
             (expires, swept) => expires.min(swept),
         }
     }
+}
+
+/// hustdb caches no value of this many bytes.
+const CACHED_VALUE_BYTES: usize = 1_048_571;
+
+/// Whether hustdb caches what `call` is about: not where the key is long.
+fn is_cacheable(call: &Call<'_>) -> bool {
+    let table = match call.verb.space() {
+        Space::Kv => 0,
+        Space::Hash | Space::Set | Space::SortedSet => call.table.len() + 2,
+    };
+    call.verb.space() != Space::Set && table + call.key.len() < 255
 }
 
 /// What the versions say about a mutation.
@@ -174,6 +208,22 @@ impl Store {
         Self {
             discard,
             ..Self::default()
+        }
+    }
+
+    /// The same store with a cache: reads of values tell the versions that writes were given.
+    #[must_use]
+    pub fn with_l2_cache(mut self) -> Self {
+        self.l2_cache = true;
+        self
+    }
+
+    /// Forgets what is cached, as a restart does.
+    pub fn drop_l2_cache(&mut self) {
+        let members = self.tables.values_mut();
+        let members = members.flat_map(|table| table.members.values_mut());
+        for entry in self.kv.values_mut().chain(members) {
+            entry.cached = None;
         }
     }
 
@@ -206,7 +256,7 @@ impl Store {
             {
                 self.kv.remove(call.key);
             }
-            return carry_out(&mut self.kv, call, now_unix);
+            return carry_out(&mut self.kv, call, now_unix, self.l2_cache);
         }
         if let Some(table) = self.tables.get_mut(call.table)
             && !table.sweep(now_unix)
@@ -223,7 +273,7 @@ impl Store {
             Some(_) | None => return (call.refusal(412), Effect::None),
         };
         let before = table.members.len();
-        let carried_out = carry_out(&mut table.members, call, now_unix);
+        let carried_out = carry_out(&mut table.members, call, now_unix, self.l2_cache);
         let (answer, effect) = &carried_out;
         let changes_score = call.verb == Verb::Zrem || answer.version_error == Some(true);
         if space == Space::SortedSet && *effect == Effect::Superseded && changes_score {
@@ -301,13 +351,18 @@ impl Store {
 }
 
 /// Carries out `call` among the entries of its table, or among the keys without one.
-fn carry_out(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> (Answer, Effect) {
+fn carry_out(
+    entries: &mut Map<Entry>,
+    call: &Call<'_>,
+    now_unix: u64,
+    l2_cache: bool,
+) -> (Answer, Effect) {
     if call.verb.adds() {
-        add(entries, call, now_unix)
+        add(entries, call, now_unix, l2_cache)
     } else if call.verb.removes() {
         remove(entries, call)
     } else {
-        (read(entries, call, now_unix), Effect::None)
+        (read(entries, call, now_unix, l2_cache), Effect::None)
     }
 }
 
@@ -360,7 +415,12 @@ pub fn live_versions(stored: u32) -> impl Iterator<Item = u32> {
     std::iter::successors(Some(stored + 1), |version| Some(kept_version(*version) + 1))
 }
 
-fn add(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> (Answer, Effect) {
+fn add(
+    entries: &mut Map<Entry>,
+    call: &Call<'_>,
+    now_unix: u64,
+    l2_cache: bool,
+) -> (Answer, Effect) {
     let found = entries.get(call.key);
     let stored_version = found.map(|entry| entry.version);
     let stored_score = match found {
@@ -386,13 +446,14 @@ fn add(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> (Answer, Eff
     };
     let verdict = judge(call, stored_version);
     if let (Some(stored), Some(entry)) = (stored_version, found)
-        && !matches!(verdict, Verdict::Invalid { .. })
         && call.verb == Verb::Zadd
         && call.opt == 0
         && stored_score == Some(call.score)
-        && stored >= call.ver
+        && entry.cached.unwrap_or(stored) >= call.ver
     {
+        // Before the version is looked at any further.
         let effect = match call.is_dup {
+            true if call.ver == 0 => Effect::None,
             false => Effect::None,
             true if call.ver < stored => Effect::Superseded,
             true => Effect::Applied {
@@ -400,8 +461,11 @@ fn add(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> (Answer, Eff
                 duplicate: entry.repeats(call),
             },
         };
-        // Without a body.
-        return (Answer::write(200, stored, false), effect);
+        let mut answer = Answer::write(200, entry.cached.unwrap_or(stored), false);
+        if entry.cached.is_some() {
+            answer.body = Body::Score(call.score);
+        }
+        return (answer, effect);
     }
     let version = match verdict {
         Verdict::Apply(version) => version,
@@ -415,6 +479,9 @@ fn add(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> (Answer, Eff
     let duplicate = call.is_dup && found.is_some_and(|entry| entry.repeats(call));
     let is_new = found.is_none();
     keep(entries, call, version, score, now_unix);
+    if l2_cache && let Some(entry) = entries.get_mut(call.key) {
+        entry.cache(call, version, is_new);
+    }
     let effect = Effect::Applied { version, duplicate };
     let kept = kept_version(version);
     let status = match kept == 0 && (is_new || call.verb == Verb::Zadd) {
@@ -466,6 +533,7 @@ fn keep(entries: &mut Map<Entry>, call: &Call<'_>, version: u32, score: i64, now
             let entry = Entry {
                 version: kept_version(version),
                 given_version: version,
+                cached: None,
                 expires_unix,
                 swept_unix: ends_unix,
                 data,
@@ -508,11 +576,18 @@ fn remove(entries: &mut Map<Entry>, call: &Call<'_>) -> (Answer, Effect) {
     }
 }
 
-fn read(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64) -> Answer {
-    let Some(entry) = entries.get(call.key) else {
+fn read(entries: &mut Map<Entry>, call: &Call<'_>, now_unix: u64, l2_cache: bool) -> Answer {
+    let Some(entry) = entries.get_mut(call.key) else {
         return Answer::read(404, 0, Body::Empty);
     };
-    let version = entry.version;
+    let mut version = entry.version;
+    let reads_value = matches!(call.verb, Verb::Get | Verb::Hget | Verb::Zscore);
+    if l2_cache && reads_value && !entry.has_expired(now_unix) {
+        if entry.cached.is_none() && is_cacheable(call) {
+            entry.cached = Some(version);
+        }
+        version = entry.cached.unwrap_or(version);
+    }
     let body = match (&entry.data, call.verb) {
         (_, Verb::Get | Verb::Hget) if entry.has_expired(now_unix) => {
             entries.remove(call.key);

@@ -28,8 +28,8 @@
 //! key that is deleted (hustdb sweeps whatever has got its place since); a member whose addition
 //! was answered 500 counts for its table; a connection ends after its last answer also within a
 //! burst (hustdb counts a burst once); it knows no chunks, no HTTP but 1.0 and 1.1, no target with
-//! a scheme and no `zrangebyscore`; its cache loses nothing while it runs; and a version never
-//! counts as newer for having wrapped around.
+//! a scheme, no `;` between arguments and no `zrangebyscore`; its cache loses nothing while it
+//! runs; and a version never counts as newer for having wrapped around.
 
 use std::collections::BTreeSet;
 use std::io;

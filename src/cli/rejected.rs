@@ -198,17 +198,25 @@ fn drop_here(
     Ok(report)
 }
 
-/// Says what became of them. False: some could not be done.
-fn tell(done: &str, report: &RejectedReport, selection: &Selection) -> bool {
-    let lines = |count: u64| match count {
+/// How many became what, and how many are left, which nobody knows of a backend that failed.
+fn summary(done: &str, report: &RejectedReport) -> String {
+    let told = format!("{} {done}", lines(report.done));
+    match report.failed.is_empty() {
+        true => format!("{told}, {} left", report.left),
+        false => told,
+    }
+}
+
+fn lines(count: u64) -> String {
+    match count {
         1 => "1 line".to_owned(),
         count => format!("{count} lines"),
-    };
-    output::tell(format_args!(
-        "{} {done}, {} left",
-        lines(report.done),
-        report.left
-    ));
+    }
+}
+
+/// Says what became of them. False: some could not be done.
+fn tell(done: &str, report: &RejectedReport, selection: &Selection) -> bool {
+    output::tell(summary(done, report));
     if report.cut > 0 {
         output::complain(format_args!(
             "hustdbsync: {} stay: only a part of each was kept, since it was longer than any \
@@ -238,6 +246,20 @@ fn tell(done: &str, report: &RejectedReport, selection: &Selection) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use crate::status::control_request::RejectedFailure;
+
+    #[test]
+    fn what_is_left_is_told_where_it_is_known() {
+        let mut report = RejectedReport {
+            done: 1,
+            left: 3,
+            ..RejectedReport::default()
+        };
+        assert_eq!(summary("dropped", &report), "1 line dropped, 3 left");
+        (report.done, report.left) = (0, 0);
+        report.failed.push(RejectedFailure::default());
+        assert_eq!(summary("replayed", &report), "0 lines replayed");
+    }
     use super::*;
     use crate::cli::scope::Scope;
 

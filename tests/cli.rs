@@ -92,7 +92,7 @@ fn help_teaches_and_wrong_arguments_exit_with_2() {
 }
 
 /// An operator's commands, wrongly used, each with what is said.
-const WRONG_USE: [(&str, &str); 23] = [
+const WRONG_USE: [(&str, &str); 25] = [
     ("ctl", "requires a subcommand"),
     ("ctl pause", "<BACKEND>"),
     ("ctl pause nobody", "invalid value 'nobody'"),
@@ -110,6 +110,11 @@ const WRONG_USE: [(&str, &str); 23] = [
     ("rejected replay --all --reason checksum", "say which lines"),
     ("rejected drop --reason checksum", "say --yes"),
     ("rejected drop --id 5", "16 hexadecimal digits"),
+    ("rejected list --reason tooshort", "it is one of no_payload"),
+    (
+        "rejected drop --reason tooshort --yes",
+        "it is one of no_payload",
+    ),
     ("rejected list --since yesterday", "a time is 2026-11-22"),
     ("differences", "requires a subcommand"),
     ("differences drop", "say which differences"),

@@ -12,15 +12,12 @@ use crate::config::BackendName;
 use crate::status::control_request::parse_id;
 use crate::text::parse_duration;
 
-/// A code of one word, such as a reason.
-pub(super) fn word(text: &str) -> Result<String, String> {
-    let is_code = !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    is_code
-        .then(|| text.to_owned())
-        .ok_or_else(|| "a reason is one word, such as table_type".to_owned())
+/// A code of one word, such as a reason: one of those that there are.
+pub(super) fn one_of(words: &[&str], word: &str) -> Result<String, String> {
+    match words.contains(&word) {
+        true => Ok(word.to_owned()),
+        false => Err(format!("it is one of {}", words.join(", "))),
+    }
 }
 
 /// What a line of a list is named by.
@@ -106,10 +103,15 @@ mod tests {
     }
 
     #[test]
-    fn ids_and_reasons_are_words_of_their_kind() {
+    fn ids_and_codes_are_words_of_their_kind() {
         assert_eq!(id("00000000000000ff"), Ok(255));
         assert!(id("ff").is_err() && id("+0000000000000ff").is_err());
-        assert!(word("table_type").is_ok() && word("a b").is_err() && word("").is_err());
+        let codes = ["table_type", "version"];
+        assert_eq!(one_of(&codes, "version"), Ok("version".to_owned()));
+        for slip in ["tabletype", ""] {
+            let refused = one_of(&codes, slip).unwrap_err();
+            assert_eq!(refused, "it is one of table_type, version", "{slip}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! ```json
 //! {"time":"2026-11-22T16:40:38Z","unix":1795365638,"backend":"10.0.0.1:8085",
 //!  "file":"2026-11-22-16-40.log","line":12,"byte":4711,"log":"131-1795365600000000000",
-//!  "reason":"bad_base64","detail":"…","raw":"[2026-11-22 16:40:38] [DEBUG] | MQAAA…"}
+//!  "reason":"not_base64","detail":"…","raw":"[2026-11-22 16:40:38] [DEBUG] | MQAAA…"}
 //! ```
 //!
 //! (in one line). `line` counts from 1, as editors do; `byte` is where it begins and is missing
@@ -24,6 +24,29 @@ use crate::ledger::identity::LogKey;
 pub use select::{
     Filter, NEXT, STAGED, id, is_returned, name_id, place_id, returned_name, show_id,
 };
+
+/// The reasons that a line can have, in the order of docs/format.md.
+pub const REASONS: [&str; 19] = [
+    "no_payload",
+    "not_base64",
+    "too_short",
+    "length_past_end",
+    "head_length",
+    "checksum",
+    "unknown_method",
+    "line_too_long",
+    "value_not_kept",
+    "head_too_long",
+    "not_found",
+    "table_type",
+    "bad_request",
+    "method_not_allowed",
+    "version",
+    "by_setting",
+    "attempts",
+    "log_changed",
+    "written_after_deletion",
+];
 
 /// Name of the file in a backend's state folder.
 pub const NAME: &str = "rejected.jsonl";
@@ -197,7 +220,7 @@ mod tests {
             line: 12,
             byte: Some(4711),
             log: Some((131, 1_795_365_600_000_000_000)),
-            reason: "bad_base64".to_owned(),
+            reason: "not_base64".to_owned(),
             detail: "the payload has an invalid character".to_owned(),
             raw: raw.to_vec(),
         }
@@ -214,7 +237,7 @@ mod tests {
         let expected = concat!(
             r#"{"time":"2026-11-22T16:40:38Z","unix":1795365638,"backend":"127.0.0.1:9998","#,
             r#""file":"2026-11-22-16-40.log","line":12,"byte":4711,"#,
-            r#""log":"131-1795365600000000000","reason":"bad_base64","#,
+            r#""log":"131-1795365600000000000","reason":"not_base64","#,
             r#""detail":"the payload has an invalid character","raw":"| MQ=\u0000"}"#,
         );
         assert_eq!(

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::cli::scope::Scope;
+use crate::cli::values::one_of;
 use crate::reconcile::difference::{Difference, SEEN};
 use crate::reconcile::outcome::WhyLeft;
 
@@ -52,13 +53,6 @@ fn seen(word: &str) -> Result<String, String> {
 
 fn why(word: &str) -> Result<String, String> {
     one_of(&WHYS.map(WhyLeft::code), word)
-}
-
-fn one_of(words: &[&str], word: &str) -> Result<String, String> {
-    match words.contains(&word) {
-        true => Ok(word.to_owned()),
-        false => Err(format!("it is one of {}", words.join(", "))),
-    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use clap::Args;
 
 use crate::cli::scope::Scope;
 use crate::cli::status::client::in_query;
-use crate::cli::values::word;
-use crate::ledger::rejected::{Filter, show_id};
+use crate::cli::values::one_of;
+use crate::ledger::rejected::{Filter, REASONS, show_id};
 
 /// Those for which all that is given holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
@@ -13,7 +13,7 @@ pub(in crate::cli) struct Selection {
     #[command(flatten)]
     pub(super) scope: Scope,
     /// With this reason, as `rejected list` shows it
-    #[arg(long, value_name = "REASON", value_parser = word)]
+    #[arg(long, value_name = "REASON", value_parser = reason)]
     pub(super) reason: Option<String>,
 }
 
@@ -52,9 +52,27 @@ impl Selection {
     }
 }
 
+fn reason(word: &str) -> Result<String, String> {
+    one_of(&REASONS, word)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_reasons_are_those_of_the_manual() {
+        let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/format.md");
+        let manual = std::fs::read_to_string(manual).unwrap();
+        let (_, section) = manual.split_once("## A line that is rejected").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+        let words = rows.flat_map(|row| row.split('|').next().unwrap().split("`, `"));
+        let words: Vec<&str> = words
+            .map(|word| word.trim_end_matches(['`', ' ']))
+            .collect();
+        assert_eq!(words, REASONS);
+    }
 
     #[test]
     fn a_query_has_what_is_given_or_says_all() {

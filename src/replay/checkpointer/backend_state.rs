@@ -428,6 +428,7 @@ impl BackendState {
                     settlement: Settlement::Rejected,
                 };
                 self.settle(&settled, Tally::Rejected, cx);
+                debug_assert!(rejected::REASONS.contains(&rejection.reason));
                 self.info.counters.rejections.add(rejection.reason, 1);
             }
             Held::Flushed(epoch, component, sent) => {

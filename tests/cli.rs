@@ -144,6 +144,7 @@ fn wrong_use_of_the_operator_s_commands_is_one_line_and_exits_with_2() {
 #[test]
 fn rejected_lines_and_differences_need_no_server() {
     let home = home();
+    fs::create_dir(home.path().join("status")).unwrap();
     for (command, stdout, stderr) in [
         ("rejected list", "", "no rejected lines"),
         ("rejected drop --all --yes", "0 lines dropped, 0 left", ""),
@@ -157,6 +158,30 @@ fn rejected_lines_and_differences_need_no_server() {
         let mut args: Vec<&str> = command.split(' ').collect();
         args.extend(["--config", "sync_server.json"]);
         check(home.path(), &args, 0, stdout, stderr);
+    }
+}
+
+#[test]
+fn rejected_lines_and_differences_of_a_state_that_is_not_there_are_not_none() {
+    let home = home();
+    for command in [
+        "rejected list",
+        "rejected show",
+        "rejected drop --all --yes",
+        "differences list",
+        "differences show",
+        "differences repair --all",
+        "differences drop --all --yes",
+    ] {
+        let mut args: Vec<&str> = command.split(' ').collect();
+        args.extend(["--config", "sync_server.json"]);
+        check(
+            home.path(),
+            &args,
+            1,
+            "",
+            "there is no state folder ~/status: ",
+        );
     }
 }
 
@@ -617,9 +642,9 @@ fn exit_codes_are_the_same_where_nothing_can_be_said() {
         (&["status", "--config", "sync_server.json"], 1),
         (&["status", "--wait=0s", "--config", "sync_server.json"], 1),
         (&["ctl", "stop", "--config", "sync_server.json"], 1),
-        (&["rejected", "list", "--config", "sync_server.json"], 0),
+        (&["rejected", "list", "--config", "sync_server.json"], 1),
         (&["differences", "drop"], 2),
-        (&["differences", "list", "--config", "sync_server.json"], 0),
+        (&["differences", "list", "--config", "sync_server.json"], 1),
         (&["inspect", "missing.log"], 1),
         (&["completions", "bash"], 0),
         (&["demo", "--records", "100"], 0),

@@ -13,6 +13,7 @@ use super::status::{StatusTarget, plain};
 use super::values::backend_name;
 use crate::cli::failure::Failure;
 use crate::cli::output;
+use crate::cli::state_folder;
 use crate::engine::files::StateLock;
 use crate::engine::os::files::{Links, open_regular};
 use crate::engine::os::process::is_locked;
@@ -109,8 +110,8 @@ impl Verb {
     }
 }
 
-/// Tells the server. `state`, where it is on this host, and `drain_timeout` are for the end of one
-/// that is to drain.
+/// Tells the server. `state`, where it is on this host, is what may be forgotten, and shows with
+/// `drain_timeout` the end of one that is to drain.
 pub(super) fn tell(
     verb: &Verb,
     target: &StatusTarget,
@@ -121,7 +122,16 @@ pub(super) fn tell(
         Verb::Probe { backend } => Some(ask(backend, target)?.probe),
         _ => None,
     };
-    let held = state.and_then(Held::look);
+    if let (Verb::Forget { .. }, Some(state)) = (verb, state) {
+        state_folder::must_be_of_server(state, target)?;
+    }
+    let held = match verb {
+        // Who does not answer does not end either, which is told below.
+        Verb::Stop => state
+            .filter(|state| state_folder::must_be_of_server(state, target).is_ok())
+            .and_then(Held::look),
+        _ => None,
+    };
     let reply = client::send(target, "POST", &verb.path(), ANSWER_TIMEOUT)?;
     let Some(line) = reply.line() else {
         let what = format!("with status {}", reply.code);

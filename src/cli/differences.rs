@@ -20,6 +20,7 @@ use clap::Subcommand;
 
 use super::failure::Failure;
 use super::output;
+use super::state_folder;
 use crate::config::Config;
 pub(super) use left::Left;
 use selection::Selection;
@@ -122,6 +123,10 @@ impl Verb {
 pub(super) fn run(verb: &Verb, config: &Config) -> Result<bool, Failure> {
     let state = config.state_path();
     verb.selection().scope.must_be_here(config)?;
+    state_folder::must_exist(config)?;
+    if matches!(verb, Verb::Repair { .. } | Verb::Drop { .. }) {
+        state_folder::must_not_be_anothers(config)?;
+    }
     let mut out = io::stdout().lock();
     let written = match verb {
         Verb::List { selection, json } => show::list(&state, selection, *json, &mut out),

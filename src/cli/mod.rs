@@ -30,6 +30,7 @@ mod rotation;
 mod run;
 mod scope;
 mod state_files;
+mod state_folder;
 pub mod status;
 mod tally;
 mod values;

@@ -15,6 +15,7 @@ use clap::Subcommand;
 
 use super::failure::Failure;
 use super::output;
+use super::state_folder;
 use super::status;
 use super::status::StatusTarget;
 use super::status::client::{self, StatusError, foreign};
@@ -118,19 +119,21 @@ pub(super) fn run(verb: &Verb, config: Config) -> Result<bool, Failure> {
     let state = config.state_path();
     if let Verb::List { selection, .. } | Verb::Show { selection, .. } = verb {
         selection.scope.must_be_here(&config)?;
+        state_folder::must_exist(&config)?;
     }
     let mut out = io::stdout().lock();
     let written = match verb {
         Verb::List { selection, json } => show::list(&state, selection, *json, &mut out),
         Verb::Show { selection, values } => show::show(&state, selection, *values, &mut out),
         Verb::Replay { selection, .. } => {
-            let report = ask("replay", selection, &StatusTarget::of(&config))?;
+            let report = ask("replay", selection, &config)?;
             return Ok(tell("replayed", &report, selection));
         }
         Verb::Drop { selection, .. } => {
             let logs = config.sync.logs_path.clone();
-            let report = match ask("drop", selection, &StatusTarget::of(&config)) {
+            let report = match ask("drop", selection, &config) {
                 Err(StatusError::Unreachable { .. }) => {
+                    state_folder::must_exist(&config)?;
                     drop_here(RealDisk::new(logs, state.clone()), &state, selection)?
                 }
                 report => report?,
@@ -141,12 +144,10 @@ pub(super) fn run(verb: &Verb, config: Config) -> Result<bool, Failure> {
     Ok(output::unless_closed_or(written, true)?)
 }
 
-/// Asks the server, in as many questions as the ids need.
-fn ask(
-    verb: &str,
-    selection: &Selection,
-    target: &StatusTarget,
-) -> Result<RejectedReport, StatusError> {
+/// Asks the server of this configuration, in as many questions as the ids need.
+fn ask(verb: &str, selection: &Selection, config: &Config) -> Result<RejectedReport, StatusError> {
+    let target = &StatusTarget::of(config);
+    state_folder::must_be_of_server(&config.state_path(), target)?;
     let mut all = RejectedReport::default();
     let ids: Vec<&[u64]> = if selection.scope.ids.is_empty() {
         vec![&[]]
@@ -179,9 +180,6 @@ fn drop_here(
     state: &std::path::Path,
     selection: &Selection,
 ) -> Result<RejectedReport, Failure> {
-    if !state.exists() {
-        return Ok(RejectedReport::default());
-    }
     let _lock = StateLock::take(state).map_err(|error| match error {
         LockError::Held { .. } => format!(
             "{error}; it does not answer at network.bind and network.port of this configuration"
@@ -246,6 +244,8 @@ fn tell(done: &str, report: &RejectedReport, selection: &Selection) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::cli::scope::Scope;
     use crate::status::control_request::RejectedFailure;
 
     #[test]
@@ -260,8 +260,6 @@ mod tests {
         report.failed.push(RejectedFailure::default());
         assert_eq!(summary("replayed", &report), "0 lines replayed");
     }
-    use super::*;
-    use crate::cli::scope::Scope;
 
     #[test]
     fn what_is_replayed_or_dropped_is_said_and_not_all_by_a_slip() {

@@ -13,6 +13,7 @@ use super::failure::Failure;
 use crate::cli::differences::{Left, write_difference};
 use crate::cli::local_time::now_unix;
 use crate::cli::output;
+use crate::cli::state_folder;
 use crate::cli::tally::Tally;
 use crate::cli::waiting;
 use crate::config::Config;
@@ -85,7 +86,10 @@ pub(super) fn verify(args: &VerifyArgs, config: &Config) -> Result<bool, Failure
     };
     // Who writes nothing need not know whom to believe.
     let left = match args.repair {
-        true => Left::read(&config.state_path())?,
+        true => {
+            state_folder::must_not_be_anothers(config)?;
+            Left::read(&config.state_path())?
+        }
         false => Left::default(),
     };
     let listed = args.keys.as_deref().map(keys::listed).transpose()?;

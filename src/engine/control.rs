@@ -93,6 +93,8 @@ pub struct ControlParts {
     pub resolver: Resolver,
     /// Whether the process's signals are ours.
     pub signals: bool,
+    /// The folder of the state, an absolute path, to tell whoever asks.
+    pub state_path: String,
     /// What the workers run on.
     pub engine: &'static str,
     /// For jitter.
@@ -170,6 +172,7 @@ impl Control {
         );
         let server = controller.board_mut().server_mut();
         server.host = host_name();
+        server.state_path = parts.state_path;
         server.engine = parts.engine;
         Ok(Self {
             controller,

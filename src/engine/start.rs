@@ -20,6 +20,7 @@ use crate::engine::listen_options::listener_options;
 use crate::engine::listener::ListenerOptions;
 use crate::engine::liveness::monitored;
 use crate::engine::log_timestamp::{written_unix, zone_of_lines};
+use crate::engine::os::facts::absolute_path;
 use crate::engine::os::open_files;
 use crate::engine::os::process::may_change;
 use crate::engine::overview::Overview;
@@ -209,6 +210,7 @@ impl Engine {
             reload: reload(config.clone(), options.on_reload),
             rotate: options.rotate,
             resolver: Arc::clone(&options.resolver),
+            state_path: absolute_path(&config.state_path()),
             engine: polls.workers.name(),
             seed: fastrand::u64(..),
         })?;

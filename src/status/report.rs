@@ -17,6 +17,8 @@ pub struct Report {
     pub version: String,
     /// The name of its host.
     pub host: String,
+    /// The folder of its state, an absolute path; empty where the server does not tell.
+    pub state_path: String,
     /// What its workers wait for their connections with: `io_uring` or `mio`.
     pub engine: String,
     /// When it started, in seconds since 1970.
@@ -47,6 +49,7 @@ pub struct Report {
 struct ReportView<'a> {
     version: &'a str,
     host: &'a str,
+    state_path: &'a str,
     engine: &'a str,
     started_unix: u64,
     now_unix: u64,
@@ -66,6 +69,7 @@ pub fn write(snapshot: &Snapshot, body: &mut Vec<u8>) {
     let view = ReportView {
         version: env!("CARGO_PKG_VERSION"),
         host: &snapshot.server.host,
+        state_path: &snapshot.server.state_path,
         engine: snapshot.server.engine,
         started_unix: snapshot.started_unix,
         now_unix: snapshot.now_unix,
@@ -142,6 +146,7 @@ mod tests {
         };
         snapshot.second_names.push(second_name.clone());
         snapshot.server.host = "db7".into();
+        snapshot.server.state_path = "/data/status".into();
         snapshot.server.engine = "mio";
         let mut body = Vec::new();
         write(&snapshot, &mut body);
@@ -149,6 +154,7 @@ mod tests {
         let expected = Report {
             version: env!("CARGO_PKG_VERSION").into(),
             host: "db7".into(),
+            state_path: "/data/status".into(),
             engine: "mio".into(),
             started_unix: 1,
             now_unix: 7,

@@ -10,6 +10,8 @@ use super::histogram::Distribution;
 pub struct Server {
     /// The name of this host.
     pub host: String,
+    /// The folder of its state, an absolute path.
+    pub state_path: String,
     /// What the workers wait for their connections with: `io_uring` or `mio`.
     pub engine: &'static str,
     /// The graceful end has begun.

@@ -141,6 +141,35 @@ fn an_addition_that_is_replayed_is_asked_for_first() {
 }
 
 #[test]
+fn lines_of_a_server_with_another_state_are_neither_replayed_nor_dropped() {
+    let (mut home, fake_hustdb, server) = refused();
+    let name = fake_hustdb.name();
+    home.set("sync.ngx_path", home.path("other").display().to_string());
+    let told = |args: &[&str]| {
+        let (code, out, err) = home.command(args);
+        assert_eq!((code, out.as_str()), (1, ""), "{args:?}: {err}");
+        err
+    };
+    let absent = told(&["rejected", "list"]);
+    assert!(absent.contains("there is no state folder"), "{absent}");
+    std::fs::create_dir_all(home.path("other/status")).unwrap();
+    for args in [
+        &["rejected", "drop", "--all", "--yes"][..],
+        &["rejected", "replay", "--all"],
+        &["differences", "repair", "--all"],
+        &["differences", "drop", "--all", "--yes"],
+        &["ctl", "forget", &name, "--yes"],
+    ] {
+        let err = told(args);
+        for path in ["status", "other/status"].map(|path| home.path(path)) {
+            assert!(err.contains(path.to_str().unwrap()), "{args:?}: {err}");
+        }
+    }
+    assert_eq!(home.rejected(&name).len(), 2);
+    server.stop();
+}
+
+#[test]
 fn lines_are_dropped_by_the_server_or_where_none_runs_by_the_command() {
     let (home, fake_hustdb, server) = refused();
     let ids = listed(&home, &[]);

@@ -89,6 +89,7 @@ impl Bench {
             rotate: Arc::new(|| Ok("rotated".to_owned())),
             handed_over: None,
             resolver: crate::engine::resolve::system_resolver(),
+            state_path: String::new(),
             engine: "mio",
             signals: false,
             seed: 1,

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use super::open_files;
 use crate::status::server::ProcessFacts;
@@ -33,6 +34,12 @@ pub(crate) fn process_facts() -> io::Result<ProcessFacts> {
 pub(crate) fn host_name() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
+}
+
+/// A path as it is from every folder.
+pub(crate) fn absolute_path(path: &Path) -> String {
+    let absolute = std::path::absolute(path);
+    absolute.as_deref().unwrap_or(path).display().to_string()
 }
 
 /// 32 hexadecimal digits that nobody can guess.

@@ -1,11 +1,11 @@
 //! What is said again and again is said a few times, then counted.
 //!
-//! Two lines are the same when they come from one place in the code, speak of one backend and file,
-//! and have the same message but for its digits. Where a line gives a reason, as those of lines
-//! that are rejected do, that counts in place of the file: a backlog of logs can be faulty for one
-//! reason. Of such lines [`LINES`] are let through in each [`WINDOW`]; the others are left out, and
-//! how many those were is said when the window is over. Lines of the levels `debug` and `trace` are
-//! never left out: whoever asks for them wants all.
+//! Two lines are the same when they come from one place in the code, speak of one backend and
+//! file, and have the same message and the same cause but for their digits. Where a line gives a
+//! reason, as those of lines that are rejected do, that counts in place of file and cause: a
+//! backlog can be faulty for one reason. Of such lines [`LINES`] are let through in each
+//! [`WINDOW`]; others are left out, and how many those were is said when the window is over. Lines
+//! of the levels `debug` and `trace` are never left out: whoever asks for them wants all.
 //!
 //! [`Repeated`] decides and knows no clock; [`Limit`] is the layer that asks it.
 
@@ -39,6 +39,8 @@ pub(super) struct About {
     backend: String,
     file: String,
     reason: String,
+    /// The field `cause`, `error` or `why`.
+    cause: String,
 }
 
 /// Lines that were left out.
@@ -78,13 +80,9 @@ impl Repeated {
         about.reason.hash(&mut hasher);
         if about.reason.is_empty() {
             about.file.hash(&mut hasher);
+            hash_but_digits(&about.cause, &mut hasher);
         }
-        for part in about.message.split(|c: char| c.is_ascii_digit()) {
-            // Empty parts stand between digits: without them numbers of any length are alike.
-            if !part.is_empty() {
-                part.hash(&mut hasher);
-            }
-        }
+        hash_but_digits(&about.message, &mut hasher);
         let key = hasher.finish();
         let has_room = self.kinds.len() < KINDS_MAX || self.kinds.contains_key(&key);
         let kind = self
@@ -126,6 +124,15 @@ impl Repeated {
         let ends = self.kinds.values().map(|kind| kind.begun + WINDOW);
         self.next_end = ends.min().unwrap_or(now + WINDOW);
         over
+    }
+}
+
+fn hash_but_digits(text: &str, hasher: &mut impl Hasher) {
+    for part in text.split(|c: char| c.is_ascii_digit()) {
+        // Empty parts stand between digits: without them numbers of any length are alike.
+        if !part.is_empty() {
+            part.hash(hasher);
+        }
     }
 }
 
@@ -176,14 +183,16 @@ fn say(over: Vec<LeftOut>) {
             backend,
             file,
             reason,
+            cause,
         } = &about;
         let backend = Some(&**backend).filter(|name| !name.is_empty());
         let reason = Some(&**reason).filter(|name| !name.is_empty());
         let file = Some(&**file).filter(|name| !name.is_empty() && reason.is_none());
+        let cause = Some(&**cause).filter(|text| !text.is_empty() && reason.is_none());
         macro_rules! tell {
             ($level:ident) => {
                 tracing::$level!(
-                    target: OWN_TARGET, backend, file, reason, lines,
+                    target: OWN_TARGET, backend, file, reason, cause, lines,
                     "said so many more times within a minute, and left out: {message}"
                 )
             };
@@ -218,6 +227,7 @@ impl Visit for About {
             "file" => value.clone_into(&mut self.file),
             "reason" => value.clone_into(&mut self.reason),
             "message" => value.clone_into(&mut self.message),
+            "cause" | "error" | "why" => value.clone_into(&mut self.cause),
             _ => {}
         }
     }
@@ -228,6 +238,7 @@ impl Visit for About {
             "file" => &mut self.file,
             "reason" => &mut self.reason,
             "message" => &mut self.message,
+            "cause" | "error" | "why" => &mut self.cause,
             _ => return,
         };
         into.clear();
@@ -305,17 +316,34 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_a_reason_the_log_makes_no_difference() {
+    fn other_causes_are_other_lines_and_other_numbers_in_them_are_not() {
+        let mut repeated = Repeated::default();
+        let mut said = |cause: &str| {
+            let about = About {
+                message: "the configuration can't be read again".to_owned(),
+                cause: cause.to_owned(),
+                ..About::default()
+            };
+            repeated.handle(7, Level::ERROR, about, Duration::ZERO)
+        };
+        assert_eq!((0..9).filter(|_| said("no comma")).count(), 5);
+        let numbered = |nth: u32| format!("sync.threads: {nth} is too large");
+        assert_eq!((0..9).filter(|nth| said(&numbered(*nth))).count(), 5);
+    }
+
+    #[test]
+    fn where_there_is_a_reason_log_and_cause_make_no_difference() {
         let mut repeated = Repeated::default();
         let mut said = |file: u32, reason: &str| {
             let about = About {
                 file: file.to_string(),
                 reason: reason.to_owned(),
+                cause: "x".repeat(file as usize),
                 ..About::default()
             };
             repeated.handle(7, Level::WARN, about, Duration::ZERO)
         };
-        assert_eq!((0..20).filter(|file| said(*file, "bad_base64")).count(), 5);
+        assert_eq!((0..20).filter(|file| said(*file, "not_base64")).count(), 5);
         assert_eq!((0..20).filter(|file| said(*file, "")).count(), 20);
     }
 

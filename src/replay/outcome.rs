@@ -58,6 +58,9 @@ pub enum OverrideFault {
     /// The left side.
     #[error("{0:?}, which is no answer")]
     Answer(String),
+    /// The left side is what hustdb says itself, which cannot be overridden.
+    #[error("{0:?}, whose meaning hustdb says itself (VerError)")]
+    Said(String),
     /// The right side.
     #[error("{0:?}, which is no outcome")]
     Outcome(String),
@@ -69,8 +72,11 @@ impl OverrideFault {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::Answer(_) => {
-                "write a status from 200 to 599, and after a space a method for which it holds, as \
+                "write a status from 201 to 599, and after a space a method for which it holds, as \
                  in \"412 put\""
+            }
+            Self::Said(_) => {
+                "leave it out: a 200 without VerError is no answer of a hustdb, and stays trouble"
             }
             Self::Outcome(_) => "write applied, superseded, absent, rejected or trouble",
         }
@@ -112,6 +118,9 @@ impl Outcomes {
             None => None,
             Some(name) => Some(Method::from_name(name).ok_or_else(fault)?),
         };
+        if status == 200 {
+            return Err(OverrideFault::Said(answer.to_owned()));
+        }
         let verdict = match outcome {
             "applied" => Verdict::Settle(Settlement::Applied),
             "superseded" => Verdict::Settle(Settlement::Superseded),
@@ -296,6 +305,12 @@ mod tests {
             assert_eq!(
                 table.override_with(answer, "applied"),
                 Err(OverrideFault::Answer(answer.into()))
+            );
+        }
+        for answer in ["200", "200 put"] {
+            assert_eq!(
+                table.override_with(answer, "applied"),
+                Err(OverrideFault::Said(answer.into()))
             );
         }
         assert_eq!(

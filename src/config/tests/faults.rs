@@ -270,7 +270,7 @@ fn overrides_of_outcomes_are_of_answers_that_there_are() {
         r#"{"sync": {"outcomes": {"418 tea": "absent"}}}"#,
         &[
             "sync.outcomes: {\"418 tea\": \"absent\"} has \"418 tea\", which is no answer; write a \
-             status from 200 to 599, and after a space a method for which it holds, as in \
+             status from 201 to 599, and after a space a method for which it holds, as in \
              \"412 put\"",
         ],
     );
@@ -282,6 +282,14 @@ fn names_of_hosts_are_names_without_a_port() {
     assert_eq!(
         names(" a.example ,b_1,, *").network.host_names,
         ["a.example", "b_1", "*"]
+    );
+    check(
+        r#"{"sync": {"outcomes": {"200 put": "rejected"}}}"#,
+        &[
+            "sync.outcomes: {\"200 put\": \"rejected\"} has \"200 put\", whose meaning hustdb says \
+             itself (VerError); leave it out: a 200 without VerError is no answer of a hustdb, and \
+             stays trouble",
+        ],
     );
     check(
         r#"{"network": {"host_names": "a, b:8089"}}"#,

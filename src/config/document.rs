@@ -25,6 +25,9 @@ const SECTIONS: [&str; 2] = ["network", "sync"];
 /// that it doesn't know.
 const COMMENT: &str = "//";
 
+/// Characters of an unknown key for each slip that it may have: one with more was not meant.
+const CHARACTERS_A_SLIP: usize = 4;
+
 /// The parsed file.
 #[derive(Deserialize)]
 pub(super) struct Document(Pairs<Section>);
@@ -153,8 +156,7 @@ fn check_doubles(names: &[&str], section: &str, warnings: &mut Vec<Warning>) {
     }
 }
 
-/// The warning for an unknown key, with the nearest that there is; of several, one of the same
-/// section.
+/// The warning for an unknown key, with what was probably meant, if at all in the same section.
 fn unknown(section: &str, name: &str, keys: impl Iterator<Item = &'static Key>) -> Warning {
     // In the outer object, a section's own name can be what was meant.
     let sections = SECTIONS.iter().filter(|_| section.is_empty());
@@ -162,15 +164,43 @@ fn unknown(section: &str, name: &str, keys: impl Iterator<Item = &'static Key>) 
     let (here, elsewhere): (Vec<&Key>, Vec<&Key>) = keys.partition(|key| key.section == section);
     let keys = here.into_iter().chain(elsewhere);
     let keys = keys.map(|key| (key.name, key.path()));
-    let nearest = nearest(name, sections.chain(keys))
-        .map(|(path, _)| path)
-        .unwrap_or_default();
+    let all: Vec<(&str, String)> = sections.chain(keys).collect();
+    let text = match meant(name, &all) {
+        Some(meant) => {
+            format!(
+                "is no setting and has no effect; the nearest one is {meant}. Rename or remove it"
+            )
+        }
+        None => "is no setting and has no effect. Remove it".to_owned(),
+    };
     Warning {
         setting: path_of(section, name),
-        text: format!(
-            "is no setting and has no effect; the nearest one is {nearest}. Rename or remove it"
-        ),
+        text,
     }
+}
+
+/// The path of the one of these keys, by their names, that was probably meant by `name`: it has few
+/// slips, or it alone has all of its words, as `max_rate` of `max_rate_per_backend`, or lacks some.
+fn meant<'a>(name: &str, all: &'a [(&str, String)]) -> Option<&'a str> {
+    let slips_max = (name.chars().count() / CHARACTERS_A_SLIP).max(1);
+    let near = nearest(
+        name,
+        all.iter().map(|(known, path)| (*known, path.as_str())),
+    );
+    if let Some((path, slips)) = near
+        && slips <= slips_max
+    {
+        return Some(path);
+    }
+    let has_all = |name: &str, of: &str| {
+        of.split('_')
+            .all(|word| name.split('_').any(|it| it == word))
+    };
+    let mut alike = all
+        .iter()
+        .filter(|(known, _)| has_all(known, name) || has_all(name, known));
+    let (_, path) = alike.next()?;
+    alike.next().is_none().then_some(path)
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pairs<T> {

@@ -26,6 +26,24 @@ fn an_unknown_key_is_a_warning_that_names_the_nearest_one() {
 }
 
 #[test]
+fn an_unknown_key_that_is_near_none_names_none_and_words_of_one_name_it() {
+    check(
+        r#"{"sync": {"max_rate": 1, "rate_max": 1, "timeout": 1, "compression": 1},
+            "network": {"password": "x"}}"#,
+        &[
+            "sync.max_rate is no setting and has no effect; the nearest one is \
+             sync.max_rate_per_backend. Rename or remove it",
+            "sync.rate_max is no setting and has no effect; the nearest one is \
+             sync.max_rate_per_backend. Rename or remove it",
+            "sync.timeout is no setting and has no effect. Remove it",
+            "sync.compression is no setting and has no effect. Remove it",
+            "network.password is no setting and has no effect; the nearest one is network.passwd. \
+             Rename or remove it",
+        ],
+    );
+}
+
+#[test]
 fn all_faults_are_told_at_once_and_passwords_are_not() {
     check(
         r#"{"network": {"port": 70000, "passwd": 4711, "user": "a:b",
@@ -235,10 +253,9 @@ fn no_text_of_the_file_begins_a_line_of_its_own() {
         r#"{"network": {"a\u001b": 1}, "x\ny": 1, "x\ny": 2}"#,
         &[
             r"x\ny stands there more than once, and the first counts. Remove the others",
-            "network.a\\u{1b} is no setting and has no effect; the nearest one is network.port. \
-             Rename or remove it",
-            r"x\ny is no setting and has no effect; the nearest one is sync. Rename or remove it",
-            r"x\ny is no setting and has no effect; the nearest one is sync. Rename or remove it",
+            "network.a\\u{1b} is no setting and has no effect. Remove it",
+            r"x\ny is no setting and has no effect. Remove it",
+            r"x\ny is no setting and has no effect. Remove it",
         ],
     );
     check_reason(
@@ -267,6 +284,14 @@ fn overrides_of_outcomes_are_of_answers_that_there_are() {
         ],
     );
     check(
+        r#"{"sync": {"outcomes": {"200 put": "rejected"}}}"#,
+        &[
+            "sync.outcomes: {\"200 put\": \"rejected\"} has \"200 put\", whose meaning hustdb says \
+             itself (VerError); leave it out: a 200 without VerError is no answer of a hustdb, and \
+             stays trouble",
+        ],
+    );
+    check(
         r#"{"sync": {"outcomes": {"418 tea": "absent"}}}"#,
         &[
             "sync.outcomes: {\"418 tea\": \"absent\"} has \"418 tea\", which is no answer; write a \
@@ -282,14 +307,6 @@ fn names_of_hosts_are_names_without_a_port() {
     assert_eq!(
         names(" a.example ,b_1,, *").network.host_names,
         ["a.example", "b_1", "*"]
-    );
-    check(
-        r#"{"sync": {"outcomes": {"200 put": "rejected"}}}"#,
-        &[
-            "sync.outcomes: {\"200 put\": \"rejected\"} has \"200 put\", whose meaning hustdb says \
-             itself (VerError); leave it out: a 200 without VerError is no answer of a hustdb, and \
-             stays trouble",
-        ],
     );
     check(
         r#"{"network": {"host_names": "a, b:8089"}}"#,

@@ -392,7 +392,12 @@ fn who_is_refused_by_the_lock_leaves_the_pid_file_alone_and_quitting_names_the_h
 /// Puts the program beside its configuration, as the original stands; what runs it gives its exit
 /// code and all that it says.
 fn program_in(home: &Path) -> impl Fn(&[&str]) -> (Option<i32>, String) {
-    let program = home.join("hustdbsync");
+    program_called("hustdbsync", home)
+}
+
+/// The same with an executable of this name.
+fn program_called(name: &str, home: &Path) -> impl Fn(&[&str]) -> (Option<i32>, String) {
+    let program = home.join(name);
     // Copied by a process of its own: a descriptor of this one's that writes could be open in a
     // child that another test has just forked, and what is open for writing cannot be run.
     let copied = Command::new("cp")
@@ -434,6 +439,24 @@ fn a_daemon_starts_refuses_a_second_and_ends_on_request() {
     let logs: Vec<_> = logs.filter(|entry| entry.path().is_file()).collect();
     assert_eq!(logs.len(), 1, "one file for the day: {logs:?}");
     assert_eq!(mode(&logs[0].path()), 0o640);
+}
+
+#[test]
+fn a_daemon_whose_executable_was_renamed_ends_on_request() {
+    let home = home();
+    let run = program_called("sync-server", home.path());
+    assert_eq!(run(&[]), (Some(0), String::new()));
+    let pid = fs::read_to_string(home.path().join("hustdbsync.pid")).unwrap();
+    let (code, said) = run(&["-q"]);
+    // Some sandboxes tell nobody who holds what.
+    let holds = fs::read_to_string("/proc/locks").unwrap_or_default();
+    if holds.is_empty() {
+        let killed = Command::new("kill").arg(&pid).status();
+        assert!(killed.unwrap().success());
+        return;
+    }
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    assert!(!home.path().join("hustdbsync.pid").exists());
 }
 
 #[test]

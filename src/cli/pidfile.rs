@@ -81,6 +81,11 @@ pub(super) fn look(path: &Path, proc: &Path) -> io::Result<Found> {
     )
 }
 
+/// The number in a pid file, whoever has it.
+pub(super) fn named(path: &Path) -> Option<u32> {
+    parse(&read_regular(path, PID_FILE_BYTES_MAX).ok()?)
+}
+
 fn parse(text: &[u8]) -> Option<u32> {
     let text = std::str::from_utf8(text).ok()?.trim();
     let digits_only = text.bytes().all(|byte| byte.is_ascii_digit());

@@ -34,6 +34,12 @@ pub(super) fn name(proc: &Path, pid: u32) -> Option<String> {
     Some(comm.trim_end_matches('\n').to_owned())
 }
 
+/// Whether a process with this number lives, whatever it is.
+pub(super) fn lives(proc: &Path, pid: u32) -> bool {
+    let folder = proc.join(pid.to_string());
+    folder.exists() && !has_ended(&folder)
+}
+
 fn has_ended(folder: &Path) -> bool {
     // `pid (name) state …`; the name can hold anything, parentheses too.
     let stat = fs::read_to_string(folder.join("stat")).unwrap_or_default();
@@ -83,5 +89,14 @@ mod tests {
         check("hustdbsync2", "/opt/hustdbsync-old", 'S', false);
         check("hustdbsync", "/opt/hustdbsync", 'Z', false);
         check("a) Z", "/opt/hustdbsync", 'S', true);
+    }
+
+    #[test]
+    fn a_process_lives_until_it_has_ended_whatever_its_name() {
+        let proc = tempfile::tempdir().unwrap();
+        fake::process(proc.path(), 7, "renamed", "/opt/renamed", 'S');
+        fake::process(proc.path(), 8, "renamed", "/opt/renamed", 'Z');
+        let is_alive = [7, 8, 9].map(|pid| lives(proc.path(), pid));
+        assert_eq!(is_alive, [true, false, false]);
     }
 }

@@ -30,32 +30,36 @@ pub(super) fn quit(given: Option<&Path>) -> Result<(), Failure> {
         .map_or(DRAIN_DEFAULT, |config| config.sync.drain_timeout);
     let path = pidfile::beside(&config_path);
     let proc = Path::new(PROC);
-    let pid = match pidfile::look(&path, proc) {
-        Ok(Found::Running(pid)) => pid,
-        Ok(Found::Missing) => {
-            let other = other_server(config.as_ref());
+    let holder = config
+        .as_ref()
+        .and_then(|config| StateLock::holder(&config.state_path()));
+    // Who has the lock is a server, whatever its executable is called.
+    let renamed = holder.filter(|pid| pidfile::named(&path) == Some(*pid));
+    let pid = match (pidfile::look(&path, proc), renamed) {
+        (Ok(Found::Running(pid)), _) | (Ok(Found::Stale), Some(pid)) => pid,
+        (Ok(Found::Missing), _) => {
+            let other = other_server(holder);
             return Err(format!("nothing to end: there is no {}{other}", path.display()).into());
         }
-        Ok(Found::Stale) => {
-            let other = other_server(config.as_ref());
+        (Ok(Found::Stale), None) => {
+            let other = other_server(holder);
             return Err(format!(
                 "nothing to end: {} names no running hustdbsync{other}",
                 path.display()
             )
             .into());
         }
-        Err(error) => return Err(format!("the pid file {}: {error}", path.display()).into()),
+        (Err(error), _) => return Err(format!("the pid file {}: {error}", path.display()).into()),
     };
     terminate(pid).map_err(|error| format!("process {pid} could not be told to end: {error}"))?;
-    wait_for_end(drain, || process::is_hustdbsync(proc, pid)).map_err(|seconds| {
+    wait_for_end(drain, || process::lives(proc, pid)).map_err(|seconds| {
         format!("process {pid} was told to end and still runs after {seconds} s").into()
     })
 }
 
 /// A server that runs on these logs all the same, as the rest of a sentence. It is named and not
 /// ended: it may be systemd's.
-fn other_server(config: Option<&Config>) -> String {
-    let holder = config.and_then(|config| StateLock::holder(&config.state_path()));
+fn other_server(holder: Option<u32>) -> String {
     holder.map_or_else(String::new, |pid| {
         format!(
             "; process {pid} has these logs, and no such file names it: it is a service (`run`), \

@@ -51,6 +51,9 @@ pub const READ_AHEAD_BYTES: u64 = 2 * 1024 * 1024;
 /// request.
 pub const READ_AHEAD_PIECE_BYTES: u32 = 512 * 1024;
 
+/// `check` calls a disk full that has less than this: a checkpoint has some kilobytes.
+pub const STATE_ROOM_BYTES_MIN: u64 = 64 * 1024;
+
 /// Bytes of the file with the backends' login that are read: more than any login has.
 pub const LOGIN_FILE_BYTES_MAX: u64 = 64 * 1024;
 

@@ -1,10 +1,13 @@
 //! What an operator says by commands: wait until a backend is in sync, pause, resume, drain.
 
+use std::io::Write;
+
 use hustdbsync::internals::workload::Workload;
 
 use crate::harness::{
     Home, assert_holds, assert_in_order, eventually, fake_hustdb, now_unix, slow_down, value,
 };
+use crate::mounted::Mount;
 use crate::process::Process;
 
 #[test]
@@ -347,4 +350,44 @@ fn check_finds_no_fault_in_the_server_that_runs() {
     let is_named = format!("as process {} does, which runs with", std::process::id());
     assert!(out.contains(&is_named), "{out}{err}");
     assert!(!err.contains("another sync server"), "{err}");
+}
+
+#[test]
+fn a_disk_of_state_that_takes_no_write_is_a_fault_that_check_finds() {
+    let home = Home::new().with_port();
+    let status = home.path("status");
+    std::fs::create_dir(&status).unwrap();
+    let memory = match Mount::memory(&status) {
+        Ok(memory) => memory,
+        Err(why) => {
+            eprintln!("SKIPPED: nothing can be mounted here: {why}");
+            return;
+        }
+    };
+    let (code, out, _) = home.command(&["check"]);
+    assert_eq!(code, 0, "{out}");
+    let mut filler = std::fs::File::create(status.join("filler")).unwrap();
+    while filler.write_all(&[0; 4096]).is_ok() {}
+    let (code, _, err) = home.command(&["check"]);
+    let told = format!("{}: its file system is full", status.display());
+    assert!(code == 1 && err.contains(&told), "{err}");
+
+    // A server says so of its backends, too, and what the disk said.
+    let fake_hustdb = fake_hustdb();
+    home.log(&fake_hustdb.name()).put("k", 1, "v");
+    let server = home.start();
+    eventually("its state is faulty", || {
+        let backend = server.backend(&fake_hustdb.name());
+        backend.is_some_and(|backend| backend.counts.state_faulty > 0)
+    });
+    let told = format!("cannot write the state of {}", fake_hustdb.name());
+    eventually("check says so", || {
+        let (code, _, err) = home.command(&["check"]);
+        code == 1 && err.contains(&told) && err.contains("os error 28")
+    });
+    filler.set_len(0).unwrap();
+    server.wait_settled(&fake_hustdb.name(), 1);
+    eventually("check finds no fault", || home.command(&["check"]).0 == 0);
+    server.stop();
+    drop(memory);
 }

@@ -17,20 +17,23 @@ use crate::engine::os::process::is_locked;
 /// Who holds the port where a unit asks for that.
 const SYSTEMD: &str = "process 1 (systemd)";
 
-/// Others that would be in the way. The server that runs with this configuration now is none.
-pub(super) fn others(config: &Config, proc: &Path, findings: &mut Findings) {
+/// Others that would be in the way. The server that runs with this configuration now is none; true
+/// where it does.
+pub(super) fn others(config: &Config, proc: &Path, findings: &mut Findings) -> bool {
     let address = config.listen_address();
     let bound = TcpListener::bind(address).map(drop);
     if let Some(pid) = running(config, proc, &bound) {
-        return findings.fact(
+        findings.fact(
             "listen",
             format!("{address}, as process {pid} does, which runs with these logs now"),
         );
+        return true;
     }
     listener(address, bound, proc, findings);
     lock(config, findings);
     logs_lock(config, findings);
     pid_file(config, proc, findings);
+    false
 }
 
 /// The server that has the lock of these logs and listens on this port. Where this user can't see

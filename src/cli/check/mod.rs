@@ -11,6 +11,7 @@ mod findings;
 mod ha;
 mod includes;
 mod places;
+mod server;
 mod table;
 
 use std::fmt::Write as _;
@@ -94,7 +95,9 @@ fn examine(config: &Config, proc: &Path) -> Findings {
     }
     let backends = backends::all(config, &mut findings);
     table::masters(config, &backends, &mut findings);
-    conflicts::others(config, proc, &mut findings);
+    if conflicts::others(config, proc, &mut findings) {
+        server::running(config, &mut findings);
+    }
     exposure::listener(config, &mut findings);
     exposure::state(config, &mut findings);
     answers::all(config, &mut findings);

@@ -4,11 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use rustix::fs::{StatVfs, StatVfsMountFlags, statvfs};
+
 use super::findings::Findings;
 use crate::config::{Config, Login};
 use crate::engine::os::files::read_regular;
-use crate::engine::os::process::may_change;
-use crate::limits::LOGIN_FILE_BYTES_MAX;
+use crate::engine::os::process::{may_change, user_id};
+use crate::limits::{LOGIN_FILE_BYTES_MAX, STATE_ROOM_BYTES_MIN};
 
 /// `sync.logs_path`: a folder that we can read and delete in.
 pub(super) fn logs(config: &Config, findings: &mut Findings) {
@@ -66,6 +68,16 @@ pub(super) fn state(config: &Config, findings: &mut Findings) {
             state.display()
         ));
     }
+    if let Ok(system) = statvfs(existing)
+        && let Some(why) = takes_no_write(&system, user_id() == 0)
+    {
+        findings.fault(format!(
+            "sync.ngx_path: {}: its file system {why}; without its state in {} the server replays \
+             nothing and deletes no log",
+            existing.display(),
+            state.display()
+        ));
+    }
     match may_change(existing) {
         Ok(()) => findings.fact("state", format!("{}{made}", state.display())),
         Err(error) => findings.fault(format!(
@@ -74,6 +86,25 @@ pub(super) fn state(config: &Config, findings: &mut Findings) {
             existing.display(),
             state.display()
         )),
+    }
+}
+
+/// Why nothing can be written to a file system, by the superuser or by others; a bound that it does
+/// not tell is none.
+fn takes_no_write(system: &StatVfs, is_superuser: bool) -> Option<&'static str> {
+    let (blocks, files) = match is_superuser {
+        true => (system.f_bfree, system.f_ffree),
+        false => (system.f_bavail, system.f_favail),
+    };
+    let free_bytes = blocks.saturating_mul(system.f_frsize);
+    if system.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        Some("is read-only; find out why, and mount it anew")
+    } else if system.f_blocks > 0 && free_bytes < STATE_ROOM_BYTES_MIN {
+        Some("is full; make room there")
+    } else if system.f_files > 0 && files == 0 {
+        Some("takes no more files (df -i); remove some there")
+    } else {
+        None
     }
 }
 
@@ -147,8 +178,7 @@ pub(super) fn beside_configuration(config: &Config, findings: &mut Findings) {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
+    use super::*;
     use crate::cli::check::harness::{Home, set_mode};
     use crate::config::Secret;
 
@@ -197,6 +227,46 @@ mod tests {
             ],
             &[],
         );
+    }
+
+    #[test]
+    fn a_file_system_that_takes_no_write_is_told_from_one_that_does() {
+        let roomy = || StatVfs {
+            f_bsize: 4096,
+            f_frsize: 4096,
+            f_blocks: 1000,
+            f_bfree: 100,
+            f_bavail: 50,
+            f_files: 1000,
+            f_ffree: 10,
+            f_favail: 10,
+            f_fsid: 0,
+            f_flag: StatVfsMountFlags::empty(),
+            f_namemax: 255,
+        };
+        let check = |spoil: fn(&mut StatVfs), by: [Option<&str>; 2]| {
+            let mut system = roomy();
+            spoil(&mut system);
+            let told = [true, false].map(|superuser| takes_no_write(&system, superuser));
+            let begins = told.map(|why| why.and_then(|why| why.split(';').next()));
+            assert_eq!(begins, by);
+        };
+        let full = Some("is full");
+        check(|_| (), [None; 2]);
+        check(|it| it.f_bavail = 0, [None, full]);
+        check(|it| (it.f_bavail, it.f_bfree) = (0, 0), [full; 2]);
+        // Some, as those of FUSE, tell nothing.
+        check(
+            |it| {
+                (it.f_blocks, it.f_bavail, it.f_bfree) = (0, 0, 0);
+                (it.f_files, it.f_favail, it.f_ffree) = (0, 0, 0);
+            },
+            [None; 2],
+        );
+        let no_files = Some("takes no more files (df -i)");
+        check(|it| (it.f_favail, it.f_ffree) = (0, 0), [no_files; 2]);
+        let read_only = Some("is read-only");
+        check(|it| it.f_flag = StatVfsMountFlags::RDONLY, [read_only; 2]);
     }
 
     #[test]

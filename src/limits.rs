@@ -142,6 +142,9 @@ pub const NGINX_INCLUDE_DEPTH_MAX: usize = 8;
 /// minute's file shortly after the next one exists (docs/guarantees.md, G2: the order of the log).
 pub const FILE_QUIET_MS: u64 = 1000;
 
+/// HA begins a log each minute, whose name is that minute.
+pub const HA_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
 /// A log is closed when it has not changed for `checklog_interval` plus this.
 pub const FILE_CLOSED_EXTRA_MS: u64 = 20_000;
 

@@ -54,10 +54,11 @@ fn listener(address: SocketAddr, bound: io::Result<()>, proc: &Path, findings: &
     let port = address.port();
     let Err(error) = bound else {
         if port == 0 {
-            findings.fact(
-                "listen",
-                format!("{}, on any free port, which HA can't know", address.ip()),
+            findings.warning(
+                "network.port: 0 is any free port, which HA can't know; give the one that is in \
+                 HA's configuration",
             );
+            findings.fact("listen", format!("{}, on any free port", address.ip()));
         } else {
             findings.fact("listen", address.to_string());
         }

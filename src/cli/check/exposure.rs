@@ -23,6 +23,12 @@ pub(super) fn listener(config: &Config, findings: &mut Findings) {
             address.ip()
         ));
     }
+    if network.passwd.expose().is_empty() {
+        findings.warning(format!(
+            "network.passwd: it is empty; whoever reaches {address} and knows the user may pause \
+             backends and drop rejected lines"
+        ));
+    }
     let is_loopback = address.ip().to_canonical().is_loopback();
     if is_loopback || network.access_allow.loopback().is_some() {
         return;
@@ -37,11 +43,6 @@ pub(super) fn listener(config: &Config, findings: &mut Findings) {
         findings.warning(format!(
             "network.passwd: user and password are the defaults, and {address} can be reached from \
              other hosts; whoever knows them may pause backends and drop rejected lines"
-        ));
-    } else if network.passwd.expose().is_empty() {
-        findings.warning(format!(
-            "network.passwd: it is empty, and {address} can be reached from other hosts; whoever \
-             knows the user may pause backends and drop rejected lines"
         ));
     }
 }
@@ -110,10 +111,12 @@ mod tests {
         home.config.network.user = "operator".to_owned();
         home.check(&[], &[everybody]);
         home.config.network.passwd = Secret::new("");
-        let empty = "network.passwd: it is empty, and 0.0.0.0:0 can be reached from other hosts; \
-                     whoever knows the user may pause backends and drop rejected lines";
-        home.check(&[], &[everybody, empty]);
+        let empty = "network.passwd: it is empty; whoever reaches 0.0.0.0:0 and knows the user may \
+                     pause backends and drop rejected lines";
+        home.check(&[], &[empty, everybody]);
         home.config.network.bind = Some("127.0.0.1".parse().unwrap());
+        home.check(&[], &[&empty.replace("0.0.0.0", "127.0.0.1")]);
+        home.config.network.passwd = Secret::new("secret");
         home.check(&[], &[]);
     }
 

@@ -26,6 +26,7 @@ use crate::config::{self, Config, ConfigError, ConfigErrors, Partly};
 use crate::engine::choice::{KernelRings, choose};
 use crate::engine::listen_options::{connections_max, open_files_of};
 use crate::engine::os::open_files;
+use crate::limits::HA_LOG_INTERVAL;
 use findings::Findings;
 
 /// Checks and prints, for people or as JSON. False where there is a fault.
@@ -110,6 +111,13 @@ fn examine(config: &Config, proc: &Path) -> Findings {
 /// What the numbers come to.
 fn settings(config: &Config, findings: &mut Findings) {
     let sync = &config.sync;
+    if sync.checklog_interval < HA_LOG_INTERVAL {
+        findings.warning(format!(
+            "sync.checklog_interval: {} ms is less than the minute for which HA writes to one log; \
+             one that HA still writes to may count as finished",
+            sync.checklog_interval.as_millis()
+        ));
+    }
     let rate = match sync.max_rate_per_backend {
         0 => "no bound on the rate".to_owned(),
         rate => format!("{rate} records/s at most to each"),
@@ -213,6 +221,9 @@ mod harness {
     use super::{Findings, examine};
     use crate::config::Config;
 
+    /// How the warning of such a port begins.
+    pub(super) const PORT_0: &str = "network.port: 0 is any free port, which HA can't know";
+
     /// HA's home in a folder of its own, with everything right: one backend, no log yet.
     pub(super) struct Home {
         pub(super) folder: tempfile::TempDir,
@@ -242,8 +253,11 @@ mod harness {
             self.folder.path().join(below)
         }
 
+        /// Examines it; that its port is the system's choice is no news.
         pub(super) fn examine(&self) -> Findings {
-            examine(&self.config, &self.path("proc"))
+            let mut findings = examine(&self.config, &self.path("proc"));
+            findings.warnings.retain(|it| !it.starts_with(PORT_0));
+            findings
         }
 
         /// Examines, and compares the faults and warnings; `~` stands for the home's path.
@@ -275,8 +289,9 @@ mod harness {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::time::Duration;
 
-    use super::harness::Home;
+    use super::harness::{Home, PORT_0};
     use super::*;
 
     #[test]
@@ -344,6 +359,24 @@ mod tests {
                 "{label} in {text}"
             );
         }
+    }
+
+    #[test]
+    fn settings_that_no_ha_can_go_with_are_warnings() {
+        let mut home = Home::new();
+        home.config.sync.checklog_interval = Duration::from_millis(1);
+        home.check(
+            &[],
+            &[
+                "sync.checklog_interval: 1 ms is less than the minute for which HA writes to one \
+                 log; one that HA still writes to may count as finished",
+            ],
+        );
+        let warnings = examine(&home.config, &home.path("proc")).warnings;
+        assert!(
+            warnings.iter().any(|it| it.starts_with(PORT_0)),
+            "{warnings:?}"
+        );
     }
 
     #[test]

@@ -24,9 +24,10 @@ pub(crate) const STORED_OTHERWISE_FROM: u32 = 64;
 /// being known, and fewer than the 192 after which a version comes round. So what is up to 32
 /// writes behind is told from what is ahead.
 pub(crate) const WRITES_AHEAD_MAX: usize = 160;
+
 /// What is fewer writes behind than this is told from what is ahead, also where the version has
 /// fallen since.
-const WRITES_BEHIND_MAX: usize = 192 - WRITES_AHEAD_MAX;
+pub const WRITES_BEHIND_MAX: usize = 192 - WRITES_AHEAD_MAX;
 
 /// What hustdb reads back of a version that it was given (`set_version` and `version` of its
 /// `md5db/bucket.h`: 6 bits of the number of 64s, which count 16 each, and the low 16 bits).
@@ -55,7 +56,7 @@ pub fn compare(found: u32, version: u32, origin: Origin) -> Ordering {
     if found == version {
         return Ordering::Equal;
     }
-    if found + 1 == version {
+    if found.checked_add(1) == Some(version) {
         return Ordering::Less;
     }
     let (left, kept) = (stored(version), stored(found));
@@ -182,6 +183,7 @@ mod tests {
                 (114, 98, Ordering::Greater),
                 (81, 98, Ordering::Less),
                 (115, 98, Ordering::Greater),
+                (u32::MAX, 5, Ordering::Greater),
             ] {
                 assert_eq!(
                     compare(found, version, origin),

@@ -172,8 +172,9 @@ impl Service<'_> {
             self.unix
         };
         let (answer, effect) = self.backend.store.execute(&call, unix);
+        let stored = self.stored(&call, &answer, unix);
         if verb == Verb::Zscore {
-            let stored = answer.version.filter(|_| answer.status == 200);
+            let stored = stored.filter(|_| answer.status == 200);
             self.backend
                 .oracle
                 .counters
@@ -182,7 +183,7 @@ impl Service<'_> {
         let is_lookup = matches!(verb, Verb::Sismember | Verb::Zscore);
         if is_lookup {
             let is_there = answer.status == 200;
-            let stored = answer.version.unwrap_or(0);
+            let stored = stored.unwrap_or(0);
             let found = is_there.then_some(stored);
             let oracle = &mut self.backend.oracle;
             oracle.handle_lookup(&call, found, stored, self.unix);
@@ -201,6 +202,20 @@ impl Service<'_> {
             ));
         }
         Ok(answer)
+    }
+}
+
+impl Service<'_> {
+    /// The version that is stored of what was asked for. A cache may have told what was given.
+    fn stored(&mut self, call: &Call<'_>, answer: &Answer, unix: u64) -> Option<u32> {
+        if call.verb != Verb::Zscore || answer.status != 200 {
+            return answer.version;
+        }
+        let look = Call {
+            verb: Verb::Zismember,
+            ..*call
+        };
+        self.backend.store.execute(&look, unix).0.version
     }
 }
 

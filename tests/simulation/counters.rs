@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use hustdbsync::internals::binlog::version::WRITES_BEHIND_MAX;
 use hustdbsync::internals::fake_hustdb::Item;
 use hustdbsync::internals::fake_hustdb::store::{kept_version, live_versions};
 
@@ -22,9 +23,6 @@ const COUNT_GAP: Duration = Duration::from_millis(300);
 const ANSWERS_LOST: u32 = 60;
 /// HA logs what it had on its way to a backend that closes its connections within this.
 const REFUSED_AFTER: Duration = Duration::from_millis(1_900);
-
-/// A version that is fewer writes back than this is told from what comes later.
-const TOLD_BEHIND: usize = 32;
 
 /// A backend that is up for so long has been probed.
 const SEEN_UP_AFTER: Duration = Duration::from_secs(2);
@@ -166,7 +164,7 @@ impl Counters {
             increment.is_done |= stored.is_some_and(|stored| stored >= *version);
             // A replay gave the counter an older record's version, behind many live increments: a
             // version so far back is no longer told from one that comes later (G4, "Not promised").
-            increment.is_done |= written.is_some_and(|written| at >= written + TOLD_BEHIND);
+            increment.is_done |= written.is_some_and(|written| at >= written + WRITES_BEHIND_MAX);
             // What it has sent and what did not arrive may have been applied, for all that the
             // server knows; so may what an earlier process may have sent.
             let has_left = self.left.contains(version);

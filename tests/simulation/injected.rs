@@ -328,6 +328,7 @@ impl World {
         }
         if !backend.is_up() {
             backend.life = Life::Up { since: now };
+            backend.store.drop_l2_cache();
         }
         self.note(format_args!("{place}: well again"));
     }

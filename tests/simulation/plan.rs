@@ -142,6 +142,8 @@ pub(crate) struct Plan {
     pub(crate) counters: bool,
     /// The version that scores which are added to begin with: they fall soon after. 0: none.
     pub(crate) first_version: u32,
+    /// The backends have caches (`l2_cache`), which tell the versions that writes were given.
+    pub(crate) l2_cache: bool,
     /// With one of the first increments that a backend missed, somebody dies.
     pub(crate) dies_in_drains: Option<Dying>,
     /// For so long at most a backend may still apply what it was sent on a connection that has
@@ -198,6 +200,16 @@ impl Faults {
     }
 }
 
+fn draw_monitor(random: &mut Rng, lanes: u32) -> MonitorSettings {
+    MonitorSettings {
+        resolve_interval: ms(30_000),
+        probe_interval: ms(1_000),
+        probe_interval_down: ms(random.u64(100..500)),
+        ttl_hold: ms(2_000),
+        lanes,
+    }
+}
+
 fn draw_lane(random: &mut Rng, lanes: u32) -> LaneSettings {
     LaneSettings {
         template: Template::new("", None),
@@ -241,6 +253,7 @@ impl Plan {
         if seed % 4 == 1 {
             let first = usize::try_from(seed / 4 % 3).expect("it is below 3");
             plan.first_version = VERSIONS_BEFORE_A_FALL[first];
+            plan.l2_cache = seed / 12 % 2 == 1;
         }
         let mut moves = Rng::with_seed(seed ^ 0x9e37_79b9);
         plan.widen_by_moves(seed, &mut moves);
@@ -303,13 +316,7 @@ impl Plan {
                 closed_after,
                 rejected_bytes_max: 1 << 30,
             },
-            monitor: MonitorSettings {
-                resolve_interval: ms(30_000),
-                probe_interval: ms(1_000),
-                probe_interval_down: ms(random.u64(100..500)),
-                ttl_hold: ms(2_000),
-                lanes,
-            },
+            monitor: draw_monitor(random, lanes),
             lane: draw_lane(random, lanes),
             ambiguity_window: ms(6_000),
             drain_timeout: ms(random.u64(100..1_500)),
@@ -329,6 +336,7 @@ impl Plan {
             tallies: false,
             counters: false,
             first_version: 0,
+            l2_cache: false,
             dies_in_drains: None,
             applies_late: Duration::ZERO,
             is_first_ill: false,

@@ -195,6 +195,9 @@ fn first_store(plan: &Plan) -> Store {
     if plan.first_version > 0 {
         begin_scores(&mut store, plan.first_version);
     }
+    if plan.l2_cache {
+        store = store.with_l2_cache();
+    }
     store
 }
 

@@ -169,13 +169,23 @@ fn lock_folder(folder: File, path: &Path) -> Result<io::Result<Locked>, LockErro
     }
 }
 
-/// The process that holds a file's lock, by `/proc/locks`.
+/// How often the holder of a lock is looked for.
+const HOLDER_READS_MAX: usize = 8;
+
+/// The process that holds a file's lock, by `/proc/locks`. The kernel gives that in pieces, by the
+/// numbers of the lines: where another lock goes between two of them, one that stays is left out.
+/// So it is read again while the lock is held.
 fn flock_holder(file: &File) -> Option<u32> {
     let meta = file.metadata().ok()?;
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    holder_in(&locks, meta.dev(), meta.ino(), || {
-        is_locked(file).unwrap_or(false)
-    })
+    let is_held = || is_locked(file).unwrap_or(false);
+    for _ in 0..HOLDER_READS_MAX {
+        let locks = std::fs::read_to_string("/proc/locks").ok()?;
+        let holder = holder_in(&locks, meta.dev(), meta.ino(), is_held);
+        if holder.is_some() || !is_held() {
+            return holder;
+        }
+    }
+    None
 }
 
 /// The same by its text: `1: FLOCK  ADVISORY  WRITE 812 08:01:3145 0 EOF`, the device in

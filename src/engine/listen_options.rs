@@ -14,7 +14,7 @@ use crate::limits::{
 
 /// Files that may be open in all when so many backends are replayed to.
 #[must_use]
-pub(crate) fn open_files_of(backends: u64, config: &Config) -> u64 {
+fn open_files_of(backends: u64, config: &Config) -> u64 {
     let lanes = u64::try_from(config.sync.connections_per_backend).unwrap_or(u64::MAX);
     lanes
         .saturating_add(BACKEND_OPEN_FILES)
@@ -35,6 +35,21 @@ pub fn connections_max(config: &Config, open_files_max: u64) -> usize {
     usize::try_from(share)
         .unwrap_or(usize::MAX)
         .clamp(1, HTTP_CONNECTIONS_MAX)
+}
+
+/// What is to be said where fewer files may be open than the backends whose folders are there and
+/// the HTTP server want.
+#[must_use]
+pub(crate) fn few_open_files(config: &Config, open_files_max: u64) -> Option<String> {
+    let backends = std::fs::read_dir(&config.sync.logs_path).map_or(0, |all| all.count() as u64);
+    let http_server = connections_max(config, open_files_max) as u64;
+    let wanted = open_files_of(backends, config).saturating_add(http_server);
+    (wanted > open_files_max).then(|| {
+        format!(
+            "{open_files_max} may be open, and {backends} backends with the HTTP server want up to \
+             {wanted}; raise it (systemd: LimitNOFILE=), or lower sync.connections_per_backend"
+        )
+    })
 }
 
 /// How to listen, by this configuration, in a process that may have `open_files_max` files open.

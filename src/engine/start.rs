@@ -16,7 +16,7 @@ use crate::engine::control::{Control, ControlParts, Reload, Reloaded, Rotate};
 use crate::engine::drivers::WorkerBody;
 use crate::engine::files::{Locks, RealDisk};
 use crate::engine::links::{Links, connect};
-use crate::engine::listen_options::listener_options;
+use crate::engine::listen_options::{few_open_files, listener_options};
 use crate::engine::listener::ListenerOptions;
 use crate::engine::liveness::monitored;
 use crate::engine::log_timestamp::{written_unix, zone_of_lines};
@@ -282,6 +282,12 @@ fn tell_start(config: &Config) {
 /// How the HTTP server listens, within the files that may be open.
 fn http_server_options(config: &Config) -> Result<ListenerOptions, StartError> {
     let open_files = open_files::raise_bound().map_err(system("open files"))?;
+    if let Some(few) = few_open_files(config, open_files) {
+        tracing::warn!(
+            "files that may be open are too few: {few}. Connections to backends are refused by the \
+             system otherwise, and HA's polls too"
+        );
+    }
     let options = listener_options(config, open_files);
     tracing::info!(
         open_files,

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use crate::config::{self, Config, ConfigError, ConfigErrors, Partly};
 use crate::engine::choice::{KernelRings, choose};
-use crate::engine::listen_options::{connections_max, open_files_of};
+use crate::engine::listen_options::{connections_max, few_open_files};
 use crate::engine::os::open_files;
 use crate::limits::HA_LOG_INTERVAL;
 use findings::Findings;
@@ -113,8 +113,8 @@ fn settings(config: &Config, findings: &mut Findings) {
     let sync = &config.sync;
     if sync.checklog_interval < HA_LOG_INTERVAL {
         findings.warning(format!(
-            "sync.checklog_interval: {} ms is less than the minute for which HA writes to one log; \
-             one that HA still writes to may count as finished",
+            "sync.checklog_interval: {} ms is less than the minute for which HA writes to one log: \
+             give at least that, or one that HA still writes to can count as finished",
             sync.checklog_interval.as_millis()
         ));
     }
@@ -158,14 +158,9 @@ fn open_files(config: &Config, findings: &mut Findings) {
     let Ok(bound) = open_files::highest_bound() else {
         return findings.warning("open files: the system does not tell how many there may be");
     };
-    let backends = std::fs::read_dir(&config.sync.logs_path).map_or(0, |all| all.count() as u64);
     let http_server = connections_max(config, bound);
-    let needed = open_files_of(backends, config).saturating_add(http_server as u64);
-    if needed > bound {
-        findings.warning(format!(
-            "open files: {bound} may be open, and {backends} backends with the HTTP server want up \
-             to {needed}; raise it (systemd: LimitNOFILE=)"
-        ));
+    if let Some(few) = few_open_files(config, bound) {
+        findings.warning(format!("open files: {few}"));
     }
     findings.fact(
         "files",
@@ -369,7 +364,7 @@ mod tests {
             &[],
             &[
                 "sync.checklog_interval: 1 ms is less than the minute for which HA writes to one \
-                 log; one that HA still writes to may count as finished",
+                 log: give at least that, or one that HA still writes to can count as finished",
             ],
         );
         let warnings = examine(&home.config, &home.path("proc")).warnings;

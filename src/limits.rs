@@ -714,8 +714,9 @@ pub const RECONCILE_ANSWERED_WITHIN: Duration = Duration::from_millis(250);
 /// Keys of one backend that wait to be looked up again, each of some hundred bytes.
 pub const RECONCILE_KEYS_WAITING_MAX: usize = 16_384;
 
-/// So many keys that a peer lacks are deleted, and a quarter of as many as it has. One that lacks
-/// more was emptied, or replaced by an empty one; live deletes that raced with a replay are fewer.
+/// So many keys that a peer lacks are deleted in one comparison, and one more for every four that
+/// it has. One that lacks more may have been emptied or replaced; live deletes that raced with a
+/// replay are fewer.
 pub const RECONCILE_DELETES_FREE: u64 = 8;
 
 /// Values of one backend that are in memory to be copied; each may have [`VALUE_BYTES_MAX`].

@@ -110,8 +110,8 @@ impl Verb {
     }
 }
 
-/// Tells the server. `state`, where it is on this host, is what may be forgotten, and shows with
-/// `drain_timeout` the end of one that is to drain.
+/// Tells the server. `state`, if the server is on this host, is what must be its own before it
+/// forgets, and shows with `drain_timeout` when one that is to stop has exited.
 pub(super) fn tell(
     verb: &Verb,
     target: &StatusTarget,
@@ -126,7 +126,7 @@ pub(super) fn tell(
         state_folder::must_be_of_server(state, target)?;
     }
     let held = match verb {
-        // Who does not answer does not end either, which is told below.
+        // If it does not answer, the request below fails and says so.
         Verb::Stop => state
             .filter(|state| state_folder::must_be_of_server(state, target).is_ok())
             .and_then(Held::look),
@@ -226,7 +226,7 @@ impl Held {
 }
 
 /// Waits for the end of a server that was told to end, as long as it takes one at most, some time
-/// for the last writes included. An error where it `runs` still: after how many seconds.
+/// for the last writes included. An error if it still `runs`: the seconds that were waited.
 pub(super) fn wait_for_end(drain_timeout: Duration, runs: impl Fn() -> bool) -> Result<(), u64> {
     let allowance = Duration::from_millis(DRAIN_EXTRA_MS + CHECKPOINTER_END_MS + 2 * THREAD_END_MS);
     let patience = drain_timeout + allowance + SHUTDOWN_GRACE;

@@ -55,7 +55,8 @@ pub(super) fn must_be_of(state: &Path, report: &Report) -> Result<(), String> {
     }
     Err(format!(
         "the server at network.port of this configuration has its state in {}, and this \
-         sync.ngx_path means {ours}: give the configuration that it runs with (--config)",
+         sync.ngx_path means {ours}: give the configuration that it runs with (--config); where it \
+         runs in a container, or sync.ngx_path is relative, run this where the server runs",
         plain(theirs)
     ))
 }

@@ -156,7 +156,8 @@ fn check_doubles(names: &[&str], section: &str, warnings: &mut Vec<Warning>) {
     }
 }
 
-/// The warning for an unknown key, with what was probably meant, if at all in the same section.
+/// The warning for an unknown key, with what was probably meant. Of several that are equally near
+/// it names one of the same section.
 fn unknown(section: &str, name: &str, keys: impl Iterator<Item = &'static Key>) -> Warning {
     // In the outer object, a section's own name can be what was meant.
     let sections = SECTIONS.iter().filter(|_| section.is_empty());
@@ -180,7 +181,8 @@ fn unknown(section: &str, name: &str, keys: impl Iterator<Item = &'static Key>) 
 }
 
 /// The path of the one of these keys, by their names, that was probably meant by `name`: it has few
-/// slips, or it alone has all of its words, as `max_rate` of `max_rate_per_backend`, or lacks some.
+/// slips, or it alone has all words of `name`, as `max_rate_per_backend` has those of `max_rate`,
+/// or all of its words are in `name`.
 fn meant<'a>(name: &str, all: &'a [(&str, String)]) -> Option<&'a str> {
     let slips_max = (name.chars().count() / CHARACTERS_A_SLIP).max(1);
     let near = nearest(

@@ -278,7 +278,7 @@ impl SyncSettings {
             value_bytes_max: self.reconcile_value_bytes_max,
             rate: self.reconcile_rate,
             deletes: match self.reconcile_deletes {
-                true => Deletes::WhilePeerHasMost,
+                true => Deletes::Bounded,
                 false => Deletes::Never,
             },
             attempts: self.reconcile_attempts,

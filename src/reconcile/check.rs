@@ -421,7 +421,7 @@ impl Check {
             Verdict::BackendNewer if before != Some(self.seen) => self.wait(now),
             Verdict::BackendNewer => self.weigh(),
             Verdict::PeerLacks
-                if settings.deletes != Deletes::Never || failpoint!(DeleteUnasked) =>
+                if settings.deletes >= Deletes::Bounded || failpoint!(DeleteUnasked) =>
             {
                 self.remove()
             }

@@ -173,7 +173,7 @@ impl Comparison {
         stalled.filter(|(_, time)| !time.is_zero()).collect()
     }
 
-    /// A master that lacks so many keys that none are deleted any more which only the backend has.
+    /// A master that lacks so many keys that some of them were not deleted from the backend.
     #[must_use]
     pub fn emptied(&self) -> Option<&str> {
         let at = self.guards.iter().position(DeleteGuard::has_held)?;
@@ -356,9 +356,9 @@ impl Comparison {
         };
         let mut settings = self.settings.reconcile;
         let guard = &mut self.guards[running.peer];
-        let is_held = settings.deletes == Deletes::WhilePeerHasMost && !guard.allows();
+        let is_held = settings.deletes == Deletes::Bounded && !guard.allows();
         if is_held {
-            settings.deletes = Deletes::Never;
+            settings.deletes = Deletes::OfGiven;
         }
         let step = step(&mut running.check, &settings);
         match step {
@@ -699,18 +699,18 @@ mod tests {
         };
         for (deletes, present, lacking, expected) in [
             (Deletes::Never, 0, 10, 0),
-            (Deletes::WhilePeerHasMost, 0, free, free),
-            (Deletes::WhilePeerHasMost, 0, 15, free),
-            (Deletes::WhilePeerHasMost, 16, 12, 12),
-            (Deletes::WhilePeerHasMost, 16, 15, 4 + free),
-            (Deletes::Always, 0, 15, 15),
+            (Deletes::Bounded, 0, free, free),
+            (Deletes::Bounded, 0, 15, free),
+            (Deletes::Bounded, 16, 12, 12),
+            (Deletes::Bounded, 16, 15, 4 + free),
+            (Deletes::All, 0, 15, 15),
         ] {
             let mut comparison = comparison();
             comparison.settings.reconcile.deletes = deletes;
             assert_eq!(deleted(&mut comparison, present, there, &mut now), 0);
             let found = deleted(&mut comparison, lacking, Seen::Absent, &mut now);
             assert_eq!(found, expected, "{deletes:?} {present} {lacking}");
-            let is_held = deletes == Deletes::WhilePeerHasMost && expected < lacking;
+            let is_held = deletes == Deletes::Bounded && expected < lacking;
             assert_eq!(comparison.emptied(), is_held.then_some("b:1"));
         }
     }

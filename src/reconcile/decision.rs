@@ -151,7 +151,9 @@ pub fn judge_values(
             .content
             .is_some_and(|content| content != peer_content);
     let by_max = version::compare(peer_version, logged.version_max, Origin::GivenOrStored);
-    if logged.is_removed || by_max == Ordering::Less || is_another {
+    // A higher number may as well be far ahead.
+    let is_before = by_max == Ordering::Less && peer_version < logged.version_max;
+    if logged.is_removed || is_before || is_another {
         return ByValue::PeerMadeAnew;
     }
     ByValue::Unclear

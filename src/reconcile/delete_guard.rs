@@ -12,7 +12,7 @@ use crate::limits::RECONCILE_DELETES_FREE;
 pub struct DeleteGuard {
     /// Compared keys that it has.
     present: u64,
-    /// Keys deleted from the backend since the peer lacks them.
+    /// Deletes that were sent to the backend, of keys that the peer lacks.
     deleted: u64,
     /// Whether a key was kept that would have been deleted.
     has_held: bool,
@@ -30,12 +30,12 @@ impl DeleteGuard {
         self.present += 1;
     }
 
-    /// A key is deleted.
+    /// A delete is sent.
     pub fn handle_delete(&mut self) {
         self.deleted += 1;
     }
 
-    /// A key is kept.
+    /// A key is kept that would have been deleted.
     pub fn hold(&mut self) {
         self.has_held = true;
     }

@@ -27,15 +27,17 @@ impl ReconcileMode {
 }
 
 /// Which keys are deleted that only one master has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Deletes {
     /// None: `sync.reconcile_deletes` is off.
     Never,
-    /// Those that the peer lacks, while it has most of what is compared: one that lacks more was
-    /// emptied or replaced, and what is deleted would be the last copy.
-    WhilePeerHasMost,
-    /// Each: somebody has asked for these keys.
-    Always,
+    /// Those that the peer was just given, and the backend has lost since.
+    OfGiven,
+    /// And those that the peer lacks, at most as many as
+    /// [`DeleteGuard`](super::delete_guard::DeleteGuard) allows.
+    Bounded,
+    /// All: somebody has asked for these keys.
+    All,
 }
 
 /// How keys are compared, and how much that can cost. Every value can change at a reload.

@@ -11,7 +11,7 @@ use hustdbsync::internals::connections::{Action, Connected};
 use hustdbsync::internals::fake_hustdb::contents::Item;
 use hustdbsync::internals::fake_hustdb::query::{self, Space};
 use hustdbsync::internals::fake_hustdb::store::live_versions;
-use hustdbsync::internals::limits::RECONCILE_PROGRESS_ANSWERS;
+use hustdbsync::internals::limits::{RECONCILE_DELETES_FREE, RECONCILE_PROGRESS_ANSWERS};
 use hustdbsync::internals::reconcile::comparison::ComparisonSettings;
 use hustdbsync::internals::reconcile::connection::ConnectionLimits;
 use hustdbsync::internals::reconcile::difference::{Difference, FILE_NAME, Line, Settlement};
@@ -203,7 +203,7 @@ impl World {
             rate: [0, 0, 500, extent.rate][random.usize(..4)],
             // With several HA hosts it is to be off (docs/reconcile.md).
             deletes: match random.bool() && !has_other_host {
-                true => Deletes::WhilePeerHasMost,
+                true => Deletes::Bounded,
                 false => Deletes::Never,
             },
             attempts: 5,
@@ -736,8 +736,9 @@ impl World {
                 written.filter(|unix| busy.contains(*unix)).count() >= BUSY_WRITES
             };
             let is_unclear = of_key.iter().any(|difference| match &*difference.why {
-                // Nor where the peer lacks so much that somebody may have emptied it.
-                "backend_newer" | "peer_unsettled" | "peer_lacks" => true,
+                "backend_newer" | "peer_unsettled" => true,
+                // Somebody may have emptied the peer.
+                "peer_lacks" => self.items.len() as u64 > RECONCILE_DELETES_FREE,
                 "still_differs" => is_same_value && is_busy(difference.unix) || is_seen_apart,
                 _ => false,
             });

@@ -119,11 +119,13 @@ fn resolve(backends: &[BackendName], findings: &mut Findings) {
         let lookups: Vec<_> = names
             .map(|(backend, name)| (backend, scope.spawn(move || lookup(name, backend.port))))
             .collect();
-        let written = backends.iter().filter_map(|backend| match backend.host {
-            Host::Address(address) => Some((SocketAddr::new(address, backend.port), backend)),
-            Host::Name(_) => None,
-        });
-        let mut known: HashMap<SocketAddr, &BackendName> = written.collect();
+        let mut known = HashMap::new();
+        for backend in backends {
+            if let Host::Address(address) = backend.host {
+                let address = SocketAddr::new(address, backend.port);
+                second_name(backend, &[address], &mut known, findings);
+            }
+        }
         for (backend, lookup) in lookups {
             match lookup.join() {
                 Ok(Ok(addresses)) => second_name(backend, &addresses, &mut known, findings),

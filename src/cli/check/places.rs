@@ -1,7 +1,7 @@
 //! Folders and files: there, and permitted.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::{StatVfs, StatVfsMountFlags, statvfs};
@@ -69,14 +69,22 @@ pub(super) fn state(config: &Config, findings: &mut Findings) {
         ));
     }
     if let Ok(system) = statvfs(existing)
-        && let Some(why) = takes_no_write(&system, user_id() == 0)
+        && let Some(why) = takes_no_write(&system, writes_as_superuser(existing))
     {
-        findings.fault(format!(
-            "sync.ngx_path: {}: its file system {why}; without its state in {} the server replays \
-             nothing and deletes no log",
-            existing.display(),
-            state.display()
-        ));
+        let told = format!(
+            "sync.ngx_path: {}: its file system {why}",
+            existing.display()
+        );
+        let is_read_only = system.f_flag.contains(StatVfsMountFlags::RDONLY);
+        match state.join(".spare").exists() && !is_read_only {
+            true => findings.warning(format!(
+                "{told}; until then a server that runs goes on by the room that it kept aside"
+            )),
+            false => findings.fault(format!(
+                "{told}; without its state in {} the server replays nothing and deletes no log",
+                state.display()
+            )),
+        }
     }
     match may_change(existing) {
         Ok(()) => findings.fact("state", format!("{}{made}", state.display())),
@@ -87,6 +95,12 @@ pub(super) fn state(config: &Config, findings: &mut Findings) {
             state.display()
         )),
     }
+}
+
+/// Whether the server writes there as the superuser, as far as its folder tells: `check` may be run
+/// by another user than the server.
+fn writes_as_superuser(folder: &Path) -> bool {
+    user_id() == 0 && fs::metadata(folder).is_ok_and(|folder| folder.uid() == 0)
 }
 
 /// Why nothing can be written to a file system, by the superuser or by others; a bound that it does

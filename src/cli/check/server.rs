@@ -60,7 +60,7 @@ fn names(backends: &[&BackendSnapshot]) -> String {
 fn why(backend: &BackendSnapshot) -> String {
     match &*backend.why {
         "" => "; its log says why".to_owned(),
-        why => format!(": {}", plain(why)),
+        why => format!("; it says: {}", plain(why)),
     }
 }
 
@@ -100,7 +100,7 @@ mod tests {
             full.to_vec(),
             &[
                 "sync.ngx_path: the server that runs cannot write the state of a:1, b:1, c:1 and 2 \
-               more: full",
+               more; it says: full",
             ],
         );
     }

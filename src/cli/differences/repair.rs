@@ -124,7 +124,7 @@ fn repair_pair(
     let reconcile = ReconcileSettings {
         mode: ReconcileMode::Repair,
         deletes: match take {
-            Some(_) => Deletes::Always,
+            Some(_) => Deletes::All,
             None => configured.deletes,
         },
         // What is listed is more than a version that differs.

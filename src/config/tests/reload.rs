@@ -132,7 +132,7 @@ fn comparing_is_switched_on_and_off_by_a_reload() {
         values: true,
         value_bytes_max: 64 << 10,
         rate: 0,
-        deletes: Deletes::WhilePeerHasMost,
+        deletes: Deletes::Bounded,
         attempts: 2,
         delay: Duration::from_secs(60),
         timeout: Duration::from_secs(60),

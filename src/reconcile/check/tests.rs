@@ -420,7 +420,7 @@ fn only_what_may_be_deleted_is_deleted() {
     let left = Outcome::Reported(WhyLeft::PeerLacks);
     check(Kind::Set, before.clone(), &REPAIR, left, before.clone());
     let deletes = ReconcileSettings {
-        deletes: Deletes::WhilePeerHasMost,
+        deletes: Deletes::Bounded,
         ..REPAIR
     };
     let deleted = Outcome::Mended(Mend::Deleted);
@@ -431,7 +431,7 @@ fn only_what_may_be_deleted_is_deleted() {
 fn a_report_writes_nothing() {
     let report = ReconcileSettings {
         mode: ReconcileMode::Report,
-        deletes: Deletes::WhilePeerHasMost,
+        deletes: Deletes::Bounded,
         ..REPAIR
     };
     let left = Outcome::Reported(WhyLeft::ReportOnly);
@@ -481,7 +481,7 @@ fn a_live_write_that_a_mend_overwrites_is_found_and_copied() {
 #[test]
 fn what_was_seen_long_apart_decides_nothing() {
     let settings = ReconcileSettings {
-        deletes: Deletes::WhilePeerHasMost,
+        deletes: Deletes::Bounded,
         ..REPAIR
     };
     let mut check = Check::new(key(Kind::Key), LAST, Trust::Everything);
@@ -614,7 +614,7 @@ fn what_is_always_seen_far_apart_is_confirmed_or_reported() {
 fn an_answer_to_a_mend_that_is_lost_changes_nothing_of_how_it_ends() {
     let settings = ReconcileSettings {
         values: false,
-        deletes: Deletes::WhilePeerHasMost,
+        deletes: Deletes::Bounded,
         ..REPAIR
     };
     for (before, after) in [
@@ -643,7 +643,7 @@ fn an_answer_to_a_mend_that_is_lost_changes_nothing_of_how_it_ends() {
 #[test]
 fn a_live_delete_that_a_raise_undoes_is_done_again_though_its_answer_is_lost() {
     let settings = ReconcileSettings {
-        deletes: Deletes::WhilePeerHasMost,
+        deletes: Deletes::Bounded,
         ..REPAIR
     };
     for is_applied in [false, true] {

@@ -101,7 +101,9 @@ fn read_outages(disk: &mut impl Disk, backend: &str, key: LogKey) -> Result<Opti
         return Ok(None);
     };
     let (outages, line) = split_file_line(&bytes);
-    if line == file_line(key).as_bytes() {
+    // Without a birth, a copy may have the inode of the file that was removed.
+    let (_, born_nanos) = key;
+    if born_nanos != 0 && line == file_line(key).as_bytes() {
         return Ok(Some(outages.to_vec()));
     }
     tracing::warn!(

@@ -84,7 +84,7 @@ impl<D: Disk> LogReader<D> {
     pub(super) fn give_body(&mut self, at: usize, now: Now) -> Option<Step> {
         let source = &mut self.sources[at];
         let ask = *source.bodies.asks.front()?;
-        if let Some(until) = source.reading.waits_until(now) {
+        if let Some(until) = source.bodies.reading.waits_until(now) {
             return Some(Step::Until(until));
         }
         if source.bodies.pieces >= BODY_PIECES_MAX {
@@ -96,7 +96,7 @@ impl<D: Disk> LogReader<D> {
         }
         match self.read_piece(at, ask) {
             Ok(piece) => {
-                self.handle_readable(at);
+                self.handle_readable_body(at);
                 self.send_piece(ask, piece);
                 Some(Step::Done)
             }

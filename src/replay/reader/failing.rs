@@ -20,6 +20,7 @@ use crate::clock::Now;
 use crate::replay::disk::{Disk, OpenFile};
 use crate::replay::messages::{BodyRequest, FileId};
 use crate::replay::reader::LogReader;
+use crate::replay::reader::backoff::Backoff;
 use crate::replay::reader::feed::Step;
 use crate::replay::reader::resume::byte_of;
 
@@ -48,7 +49,7 @@ impl<D: Disk> LogReader<D> {
                 newer ones of this backend wait for it");
         }
         self.note_faults(at, |faults| faults.reading = Some(error.to_string()));
-        if self.is_stale(at, now) {
+        if is_stale(&self.sources[at].reading, now) {
             self.close_failing(at, index, now);
         }
         Step::Until(until)
@@ -68,13 +69,14 @@ impl<D: Disk> LogReader<D> {
         };
         let (file, failing, name) = (line.file, Arc::clone(&line.log), Arc::clone(&line.name));
         let backend = source.info.name.clone();
-        if source.reading.handle_failure(now) {
+        if source.bodies.reading.handle_failure(now) {
             tracing::warn!(%backend, file = %name, cause = %error, "the log can't be read; trying \
                 again, a long line of it waits to be sent");
         }
-        let until = source.reading.waits_until(now).unwrap_or(now.monotonic);
-        self.note_faults(at, |faults| faults.reading = Some(error.to_string()));
-        if self.is_stale(at, now) {
+        let reading = source.bodies.reading;
+        let until = reading.waits_until(now).unwrap_or(now.monotonic);
+        self.note_faults(at, |faults| faults.body = Some(error.to_string()));
+        if is_stale(&reading, now) {
             match self.open_anew(at, file, &failing, now) {
                 Ok(Some(log)) => {
                     if let Some(line) = self.sources[at].bodies.line_mut(ask.segment) {
@@ -85,12 +87,12 @@ impl<D: Disk> LogReader<D> {
                     tracing::error!(%backend, file = %name, cause = %error, "a log that can't be \
                         read has no name any more; a long line of it that waited to be sent is \
                         rejected");
-                    self.handle_readable(at);
+                    self.handle_readable_body(at);
                     self.send_piece(ask, None);
                     return Step::Done;
                 }
                 // Its listing will tell what became of it, or it can be opened later.
-                Err(_) => {}
+                Err(_) => self.sources[at].listing.want(now),
             }
         }
         self.sources[at].bodies.asks.push_front(ask);
@@ -123,9 +125,10 @@ impl<D: Disk> LogReader<D> {
         Ok(self.sources[at].catalog.file(index).log.clone())
     }
 
-    /// Whether reading has failed for so long that the descriptor may be the reason.
-    fn is_stale(&self, at: usize, now: Now) -> bool {
-        self.sources[at].reading.has_lasted(now) && !failpoint!(KeepStale)
+    /// A long line that waits to be sent could be read again, or is given up.
+    pub(super) fn handle_readable_body(&mut self, at: usize) {
+        self.note_faults(at, |faults| faults.body = None);
+        self.sources[at].bodies.reading.handle_success();
     }
 
     /// Something was read of a log.
@@ -168,4 +171,9 @@ impl<D: Disk> LogReader<D> {
         self.handle_loss(at, &loss);
         self.send_away(at, index, now);
     }
+}
+
+/// Whether reading has failed for so long that the descriptor may be the reason.
+fn is_stale(reading: &Backoff, now: Now) -> bool {
+    reading.has_lasted(now) && !failpoint!(KeepStale)
 }

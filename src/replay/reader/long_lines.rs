@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::binlog::long_line::{LongRecord, Scanner, ValueDigest};
 use crate::limits::LONG_LINES_MAX;
 use crate::replay::messages::{BodyRequest, FileId, SegmentId};
+use crate::replay::reader::backoff::Backoff;
 
 /// A line whose value is sent in pieces.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(super) struct Bodies<L> {
     /// Those in flight. `None` means that the line is rejected, so it has no value to send.
     pub(super) lines: HashMap<SegmentId, Option<LongLine<L>>>,
     pub(super) asks: VecDeque<BodyRequest>,
+    /// How reading them again fails.
+    pub(super) reading: Backoff,
     /// Pieces in use.
     pub(super) pieces: usize,
     /// The backend has taken one since the last flush.
@@ -37,6 +40,7 @@ impl<L> Default for Bodies<L> {
         Self {
             lines: HashMap::new(),
             asks: VecDeque::new(),
+            reading: Backoff::default(),
             pieces: 0,
             is_proven: false,
         }
@@ -99,6 +103,7 @@ impl<L> Bodies<L> {
     pub(super) fn forget(&mut self) {
         self.lines.clear();
         self.asks.clear();
+        self.reading = Backoff::default();
         self.is_proven = false;
     }
 }

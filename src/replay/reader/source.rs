@@ -348,13 +348,16 @@ pub(super) struct Faults {
     pub(super) listing: Option<String>,
     /// A log can't be opened or read.
     pub(super) reading: Option<String>,
+    /// A long line that waits to be sent can't be read again.
+    pub(super) body: Option<String>,
 }
 
 impl Faults {
     /// The fault to report: nothing can be read from a folder that can't be listed.
     #[must_use]
     pub(super) fn text(&self) -> Option<&String> {
-        self.listing.as_ref().or(self.reading.as_ref())
+        let reading = self.reading.as_ref().or(self.body.as_ref());
+        self.listing.as_ref().or(reading)
     }
 }
 

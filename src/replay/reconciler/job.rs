@@ -415,8 +415,8 @@ impl<L: OpenFile> Job<L> {
                 backend = &*self.info.name,
                 peer,
                 "the other master lacks so many keys that it may have been emptied or replaced: \
-                 no more of them are deleted, whatever sync.reconcile_deletes says, and they are \
-                 in differences.jsonl (hustdbsync differences list)"
+                 some were not deleted, whatever sync.reconcile_deletes says, and are in \
+                 differences.jsonl (hustdbsync differences list)"
             );
         }
         Progress::Done

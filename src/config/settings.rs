@@ -200,7 +200,7 @@ settings! {
         "Tries after which a single record that fails while its backend is otherwise well is \
          rejected.";
     outcomes: Vec<(String, String)> = "{}", Kind::Outcomes, NeedsRestart, New,
-        "Overrides of what a backend's answer means.";
+        "Overrides of what a backend's answer means. 200 has none: VerError says what it means.";
     probe_interval_down: Duration = "500", milliseconds(1, HOUR), Immediate, New,
         "Milliseconds between probes of a backend that is down and has a backlog.";
     resolve_interval: Duration = "30", seconds(1, DAY), Immediate, New,
@@ -250,7 +250,8 @@ settings! {
     reconcile_deletes: bool = "false", Kind::Boolean, Immediate, New,
         "Delete from the backend what the other master lacks, and from the other master what it \
          was given and the backend has lost since. Right only with one HA host, or with all of \
-         them quiet: otherwise a log that has not come yet may hold the write.";
+         them quiet: otherwise a log that has not come yet may hold the write. Of one comparison \
+         at most 8 keys, and one more for every four that the other master has.";
     reconcile_attempts: u32 = "5", count(1, 1000), Immediate, New,
         "Mends tried on a key before it is reported as still different. A look that finds it \
          changed since the last one counts as one.";

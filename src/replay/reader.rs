@@ -85,7 +85,7 @@ pub struct ReaderRules {
 }
 
 /// How many chunks, including pieces of bodies, can be in use at once with this memory budget and
-/// this many backends: the capacity for [`BufferReturns`].
+/// this many backends: the capacity for [`BufferReturns`](crate::replay::chunk::BufferReturns).
 #[must_use]
 pub fn chunks_max(memory_budget_bytes: usize, backends_max: usize) -> usize {
     let lines = memory_budget_bytes / ReaderBounds::default().chunk_bytes_min + backends_max;

@@ -553,6 +553,20 @@ mod tests {
         Comparison::new("a:1".into(), settings, Stalled::new(), Now::default())
     }
 
+    const THERE: Seen = Seen::Present {
+        version: 2,
+        score: 0,
+    };
+
+    fn key(number: usize) -> KeyId {
+        KeyId {
+            kind: Kind::Key,
+            table: Box::default(),
+            key: format!("k{number}").into_bytes().into(),
+            body: None,
+        }
+    }
+
     /// Begins keys of this peer that the backend lacks; they want the peer's value in the end.
     fn begin(comparison: &mut Comparison, peer: usize, keys: usize, now: &mut Now) {
         begin_seen(comparison, peer, keys, Seen::Absent, now);
@@ -568,29 +582,24 @@ mod tests {
     ) {
         let first = comparison.running.len();
         for number in first..first + keys {
-            let key = KeyId {
-                kind: Kind::Key,
-                table: Box::default(),
-                key: format!("k{number}").into_bytes().into(),
-                body: None,
-            };
             let logged = Logged {
                 is_removed: true,
                 ..Logged::default()
             };
-            comparison.begin(key, logged, peer, Trust::Everything);
+            comparison.begin(key(number), logged, peer, Trust::Everything);
         }
+        look_twice(comparison, peer, [on_backend, THERE], now);
+    }
+
+    /// Each key of this peer is looked at twice, and this is seen on the backend and the peer.
+    fn look_twice(comparison: &mut Comparison, peer: usize, seen: [Seen; 2], now: &mut Now) {
+        let [on_backend, on_peer] = seen;
         for _ in 0..2 {
             for id in comparison.with_peer(peer) {
-                let version = 2;
-                let there = Seen::Present { version, score: 0 };
-                if comparison
-                    .running
-                    .get(&id)
-                    .is_some_and(|one| one.check.is_looking())
-                {
+                let running = comparison.running.get(&id);
+                if running.is_some_and(|running| running.check.is_looking()) {
                     comparison.answered(id, Side::Backend, Answer::Seen(on_backend), *now);
-                    comparison.answered(id, Side::Peer, Answer::Seen(there), *now);
+                    comparison.answered(id, Side::Peer, Answer::Seen(on_peer), *now);
                 }
             }
             now.monotonic += Duration::from_secs(1);
@@ -663,40 +672,16 @@ mod tests {
     /// has or lacks. Gives how many are being deleted.
     fn deleted(comparison: &mut Comparison, keys: usize, on_peer: Seen, now: &mut Now) -> usize {
         let peer = comparison.master("b:1", *now);
-        let there = Seen::Present {
-            version: 2,
-            score: 0,
-        };
         for number in 0..keys {
-            let key = KeyId {
-                kind: Kind::Key,
-                table: Box::default(),
-                key: format!("k{number}").into_bytes().into(),
-                body: None,
-            };
-            comparison.begin(key, Logged::default(), peer, Trust::Everything);
+            comparison.begin(key(number), Logged::default(), peer, Trust::Everything);
         }
-        // Each is looked at twice.
-        for _ in 0..2 {
-            for id in comparison.with_peer(peer) {
-                if comparison.running[&id].check.is_looking() {
-                    comparison.answered(id, Side::Backend, Answer::Seen(there), *now);
-                    comparison.answered(id, Side::Peer, Answer::Seen(on_peer), *now);
-                }
-            }
-            now.monotonic += Duration::from_secs(1);
-            comparison.handle_deadlines(*now);
-        }
+        look_twice(comparison, peer, [THERE, on_peer], now);
         comparison.running.len()
     }
 
     #[test]
     fn no_more_is_deleted_than_races_explain_unless_each_was_asked_for() {
         let (mut now, free) = (Now::default(), RECONCILE_DELETES_FREE as usize);
-        let there = Seen::Present {
-            version: 2,
-            score: 0,
-        };
         for (deletes, present, lacking, expected) in [
             (Deletes::Never, 0, 10, 0),
             (Deletes::Bounded, 0, free, free),
@@ -707,7 +692,7 @@ mod tests {
         ] {
             let mut comparison = comparison();
             comparison.settings.reconcile.deletes = deletes;
-            assert_eq!(deleted(&mut comparison, present, there, &mut now), 0);
+            assert_eq!(deleted(&mut comparison, present, THERE, &mut now), 0);
             let found = deleted(&mut comparison, lacking, Seen::Absent, &mut now);
             assert_eq!(found, expected, "{deletes:?} {present} {lacking}");
             let is_held = deletes == Deletes::Bounded && expected < lacking;

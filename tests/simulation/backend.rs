@@ -203,9 +203,7 @@ impl Service<'_> {
         }
         Ok(answer)
     }
-}
 
-impl Service<'_> {
     /// The version that is stored of what was asked for. A cache may have told what was given.
     fn stored(&mut self, call: &Call<'_>, answer: &Answer, unix: u64) -> Option<u32> {
         if call.verb != Verb::Zscore || answer.status != 200 {
